@@ -12,7 +12,7 @@ import {
 
 export function describeAppend(open: Open): void {
   describe('append', () => {
-    it('answers for every draft in order, each with an id of its own', async () => {
+    it('returns one result for each draft, in order, each with its own id', async () => {
       const { store } = await open();
       const taken = await append(store, [anEvent(), aProfile(), anEvent()]);
       expect(taken.map(({ duplicate }) => duplicate)).toEqual([false, false, false]);
@@ -20,7 +20,7 @@ export function describeAppend(open: Open): void {
       expect(taken.map(({ id }) => id.replace(/_\w{6}_/, '_'))).toEqual(['ev_1', 'pr_1', 'ev_2']);
     });
 
-    it('keeps id, keys, time and bytes, and starts with no attempts', async () => {
+    it('keeps the id, keys, time and bytes of an envelope, which starts with no attempts', async () => {
       const { store } = await open();
       const draft = anEvent({ keys: ['ea', 'xb'], acceptedAt: 1234, text: '{"é":"😀"}' });
       const [id] = await appendIds(store, [draft]);
@@ -35,20 +35,20 @@ export function describeAppend(open: Open): void {
       expect(toText(envelope!)).toBe('{"é":"😀"}');
     });
 
-    it('keeps the order of acceptance, over several appends', async () => {
+    it('keeps the order of acceptance over several calls', async () => {
       const { store } = await open();
       await append(store, someEvents(3, 'a'));
       await append(store, someEvents(2, 'b'));
       expect(toClaimed(await claim(store)).flat()).toEqual(['a0', 'a1', 'a2', 'b0', 'b1']);
     });
 
-    it('takes nothing and refuses nothing where there is nothing to take', async () => {
+    it('accepts an empty list of drafts and stores nothing', async () => {
       const { store } = await open();
       expect(await append(store, [])).toEqual([]);
       expect(store.depth('events').count).toBe(0);
     });
 
-    it('tells who listens, naming the lane, until they stop listening', async () => {
+    it('calls each listener with the lane until the listener is removed', async () => {
       const { store } = await open();
       const heard: string[] = [];
       const stop = store.onClaimable((lane) => void heard.push(lane));
@@ -62,7 +62,7 @@ export function describeAppend(open: Open): void {
       expect(heard).toHaveLength(before);
     });
 
-    it('takes nothing once it is closed, and closing twice is harmless', async () => {
+    it('reports backpressure after the store is closed, and the store can be closed twice', async () => {
       const { store } = await open();
       await append(store, [anEvent()]);
       await store.close();
@@ -76,7 +76,7 @@ export function describeAppend(open: Open): void {
   });
 
   describe('a repeated event', () => {
-    it('is known by any key it shares, and answered with the id of the first', async () => {
+    it('is found by any key that it shares, and its result has the id of the first event', async () => {
       const { store } = await open();
       const [first] = await appendIds(store, [anEvent({ keys: ['ea', 'p1'] })]);
       const [byPhone, byEmail] = await append(store, [
@@ -88,7 +88,7 @@ export function describeAppend(open: Open): void {
       expect(store.depth('events').count).toBe(1);
     });
 
-    it('is known within one append', async () => {
+    it('is found within one append', async () => {
       const { store } = await open();
       const [one, two] = await append(store, [
         anEvent({ keys: ['ea'] }),
@@ -104,7 +104,7 @@ export function describeAppend(open: Open): void {
       expect(taken!.duplicate).toBe(false);
     });
 
-    it('is known while in flight and after it was delivered', async () => {
+    it('is found while the first event is in flight and after its delivery', async () => {
       const { store } = await open();
       await append(store, [anEvent({ keys: ['ea'] })]);
       await settleAll(store, { lane: 'events', verdict: ack });
@@ -112,7 +112,7 @@ export function describeAppend(open: Open): void {
       expect(again!.duplicate).toBe(true);
     });
 
-    it('is new again once the first is older than the window', async () => {
+    it('is accepted as new when the first event is older than the window', async () => {
       const { store, clock } = await open({ dedupe: { maxAgeMs: 1000, maxCount: 100 } });
       await append(store, [anEvent({ keys: ['ea'] })]);
       await clock.advance(999);
@@ -121,7 +121,7 @@ export function describeAppend(open: Open): void {
       expect((await append(store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(false);
     });
 
-    it('is new again once newer ones pushed it out of the window', async () => {
+    it('is accepted as new when newer events have filled the window', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 60_000, maxCount: 2 } });
       const [a, b, c] = [['ea'], ['eb'], ['ec']].map((keys) => ({ keys }));
       await append(store, [anEvent(a), anEvent(b)]);
@@ -131,13 +131,13 @@ export function describeAppend(open: Open): void {
       expect((await append(store, [anEvent(a)]))[0]!.duplicate).toBe(false);
     });
 
-    it('is never known where the window is off', async () => {
+    it('is always accepted as new when the window is off', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 100 } });
       const taken = await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
       expect(taken.map(({ duplicate }) => duplicate)).toEqual([false, false]);
     });
 
-    it('is new once the first became a dead letter, so that it can be posted corrected', async () => {
+    it('is accepted as new after the first event became a dead letter, so that a corrected event can be posted', async () => {
       const { store } = await open();
       await append(store, [anEvent({ keys: ['ea'] })]);
       await deadLetterAll(store);
@@ -145,7 +145,7 @@ export function describeAppend(open: Open): void {
       expect(corrected!.duplicate).toBe(false);
     });
 
-    it('stays known by a newer one when an older one of its keys becomes a dead letter', async () => {
+    it('is still found by a newer event after an older one with its key became a dead letter', async () => {
       const { store, clock } = await open({ dedupe: { maxAgeMs: 1000, maxCount: 100 } });
       await append(store, [anEvent({ keys: ['ea'] })]);
       await clock.advance(1000);
@@ -156,7 +156,7 @@ export function describeAppend(open: Open): void {
       ]);
     });
 
-    it('is among the newest again once its dead letter is redriven', async () => {
+    it('counts as one of the newest events after its dead letter is redriven', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 60_000, maxCount: 2 } });
       const [a, b, c] = [['ea'], ['eb'], ['ec']].map((keys) => ({ keys }));
       await append(store, [anEvent(a)]);
@@ -168,7 +168,7 @@ export function describeAppend(open: Open): void {
       expect((await append(store, [anEvent(b)]))[0]!.duplicate).toBe(false);
     });
 
-    it('is known again once its dead letter is redriven', async () => {
+    it('is found again after the dead letter of the first event is redriven', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent({ keys: ['ea'] })]);
       await deadLetterAll(store);
@@ -177,7 +177,7 @@ export function describeAppend(open: Open): void {
     });
   });
 
-  it('takes every profile: a repeat is an update', async () => {
+  it('a repeated profile is stored, because it is an update', async () => {
     const { store } = await open();
     const taken = await append(store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
     expect(taken.map(({ duplicate }) => duplicate)).toEqual([false, false]);

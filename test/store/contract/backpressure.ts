@@ -6,7 +6,7 @@ const tenFit = { capacity: { maxCount: 10, maxBytes: 1_000_000 } };
 
 export function describeRefusal(open: Open): void {
   describe('a full buffer', () => {
-    it('takes exactly as many as its bound, over both lanes', async () => {
+    it('accepts exactly as many envelopes as its bound, over all lanes', async () => {
       const { store } = await open(tenFit);
       await append(store, [...someEvents(9), aProfile()]);
       expect(await store.append([anEvent()])).toMatchObject({
@@ -16,7 +16,7 @@ export function describeRefusal(open: Open): void {
       expect(store.backpressure()?.reason).toBe('full');
     });
 
-    it('takes all of an append or none of it', async () => {
+    it('accepts all drafts of an append or none', async () => {
       const { store } = await open(tenFit);
       await append(store, someEvents(9));
       expect((await store.append(someEvents(2))).ok).toBe(false);
@@ -24,7 +24,7 @@ export function describeRefusal(open: Open): void {
       expect(await claim(store)).toHaveLength(9);
     });
 
-    it('is bounded by payload bytes, a separator each', async () => {
+    it('is bounded by payload bytes, with a separator for each envelope', async () => {
       const { store } = await open({ capacity: { maxCount: 100, maxBytes: 20 } });
       await append(store, [anEvent({ text: '123456789' })]);
       expect((await store.append([anEvent({ text: '1234567890' })])).ok).toBe(false);
@@ -32,14 +32,14 @@ export function describeRefusal(open: Open): void {
       expect(store.capacityBytes()).toBe(20);
     });
 
-    it('refuses a request that is too large by itself without refusing smaller ones', async () => {
+    it('rejects an append that is too large by itself, and still accepts smaller ones', async () => {
       const { store } = await open(tenFit);
       expect((await store.append(someEvents(11))).ok).toBe(false);
       expect(store.backpressure()).toBeNull();
       expect((await store.append(someEvents(1))).ok).toBe(true);
     });
 
-    it('opens again only when a tenth of it is free', async () => {
+    it('accepts again only when a tenth of the capacity is free', async () => {
       const { store } = await open({ capacity: { maxCount: 20, maxBytes: 1_000_000 } });
       await append(store, someEvents(20));
       expect((await store.append([anEvent()])).ok).toBe(false);
@@ -51,7 +51,7 @@ export function describeRefusal(open: Open): void {
       await append(store, someEvents(2));
     });
 
-    it('counts what is in flight, and does not count dead letters', async () => {
+    it('counts envelopes in flight, and does not count dead letters', async () => {
       const { store } = await open(tenFit);
       await append(store, someEvents(10));
       const items = await claim(store);
@@ -74,7 +74,7 @@ export function describeRefusal(open: Open): void {
       expect((await store.append(someEvents(1))).ok).toBe(false);
     });
 
-    it('has room for exactly the bytes that were settled', async () => {
+    it('has capacity for exactly the bytes that were settled', async () => {
       const { store } = await open({ capacity: { maxCount: 100, maxBytes: 100 } });
       await append(store, [anEvent({ text: 'x'.repeat(39) }), anEvent({ text: 'x'.repeat(39) })]);
       await settleAll(store, { lane: 'events', verdict: ack });
@@ -93,7 +93,7 @@ export function describeRefusal(open: Open): void {
       expect((await store.append([anEvent()])).ok).toBe(false);
     });
 
-    it('says when there will be room, from how fast it drained of late', async () => {
+    it('reports the time until there is capacity, from the recent rate of settlement', async () => {
       const { store, clock } = await open({ capacity: { maxCount: 1000, maxBytes: 1_000_000 } });
       // 10 a second for two minutes: long enough for the rate to be known.
       for (let second = 0; second < 120; second++) {
@@ -109,7 +109,7 @@ export function describeRefusal(open: Open): void {
       expect(appended.backpressure.retryAfterMs).toBeLessThan(13_000);
     });
 
-    it('says the longest wait where nothing drains', async () => {
+    it('reports the longest wait if nothing is settled', async () => {
       const { store } = await open(tenFit);
       await append(store, someEvents(10));
       await store.append([anEvent()]);

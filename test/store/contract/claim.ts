@@ -20,12 +20,12 @@ async function failTimes(store: Store, advance: () => Promise<void>, times: numb
 
 export function describeClaim(open: Open): void {
   describe('claim', () => {
-    it('gives nothing where nothing waits', async () => {
+    it('returns nothing if nothing can be claimed', async () => {
       const { store } = await open();
       expect(await claim(store)).toEqual([]);
     });
 
-    it('gives what no one else has, oldest first, within the count', async () => {
+    it('returns unclaimed envelopes, oldest first, up to the maximum count', async () => {
       const { store } = await open();
       await append(store, someEvents(5));
       expect(toClaimed(await claim(store, { maxCount: 2 })).flat()).toEqual(['n0', 'n1']);
@@ -34,14 +34,14 @@ export function describeClaim(open: Open): void {
       expect(await claim(store)).toEqual([]);
     });
 
-    it('gives as many as fit into the bytes, a separator each', async () => {
+    it('returns as many envelopes as fit into the maximum bytes, each with a separator', async () => {
       const { store } = await open();
       await append(store, someEvents(3, '12345678'));
       // Nine characters and a separator each.
       expect(await claim(store, { maxBytes: 20 })).toHaveLength(2);
     });
 
-    it('lets nothing overtake what does not fit', async () => {
+    it('returns nothing that is younger than an envelope that does not fit', async () => {
       const { store } = await open();
       await append(store, [
         anEvent({ text: 'small' }),
@@ -53,20 +53,20 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store, { maxBytes: 50 })).flat()).toEqual(['tiny']);
     });
 
-    it('gives at least one, however large', async () => {
+    it('returns at least one envelope, whatever its size', async () => {
       const { store } = await open();
       await append(store, [anEvent({ text: 'x'.repeat(1000) })]);
       expect(await claim(store, { maxBytes: 10 })).toHaveLength(1);
     });
 
-    it('keeps the lanes apart', async () => {
+    it('returns envelopes of one lane only', async () => {
       const { store } = await open();
       await append(store, [...someEvents(1, 'event'), ...someProfiles(1, 'profile')]);
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['profile0']]);
       expect(toClaimed(await claim(store, {}, 'events'))).toEqual([['event0']]);
     });
 
-    it('gives a retry not before its time, and then before fresh ones', async () => {
+    it('returns a retry when it is due, and then before fresh envelopes', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2, 'old'));
       const items = await claim(store);
@@ -78,7 +78,7 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store)).flat()).toEqual(['old0', 'old1', 'new1']);
     });
 
-    it('measures delays by a clock that no one sets back', async () => {
+    it('measures the delay of a retry by the monotonic clock', async () => {
       const { store, clock } = await open();
       await append(store, [anEvent()]);
       await settleAll(store, { lane: 'events', verdict: retry(1000) });
@@ -87,7 +87,7 @@ export function describeClaim(open: Open): void {
       expect(await claim(store)).toHaveLength(1);
     });
 
-    it('gives several retries oldest first, whatever their delays were', async () => {
+    it('returns retries that are due oldest first, whatever their delays were', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(3));
       const [first, second, third] = await claim(store);
@@ -98,7 +98,7 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1', 'n2']);
     });
 
-    it('halves the batch of an isolated envelope with each further attempt, down to itself', async () => {
+    it('halves the batch of an isolated envelope with each further attempt, until it is alone', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(16));
       const sizes: number[] = [];
@@ -114,7 +114,7 @@ export function describeClaim(open: Open): void {
       expect(sizes).toEqual([16, 16, 16, 8, 4, 2, 1, 1]);
     });
 
-    it('lets one that failed by itself share no request', async () => {
+    it('returns an envelope that failed alone in a claim of its own', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(3));
       const [first, second] = (await claim(store, { maxCount: 2 })).flat();
@@ -128,7 +128,7 @@ export function describeClaim(open: Open): void {
       expect(sizes).toEqual([['n0'], ['n1'], ['n2']]);
     });
 
-    it('lets one that was in a merged profile share a request until an attempt fails', async () => {
+    it('returns a profile that is no longer merged together with others until an attempt fails', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const verdict = retry(0, { alone: true, countAttempt: false });
@@ -137,7 +137,7 @@ export function describeClaim(open: Open): void {
       expect(toClaimed(await claim(store)).flat()).toEqual(['n0', 'n1']);
     });
 
-    it('adds no isolated envelope to a larger batch than its attempts permit', async () => {
+    it('adds an isolated envelope only to a batch of the size that its attempts permit', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(1, 'isolated'));
       await failTimes(store, () => clock.advance(1), 6);
@@ -147,8 +147,8 @@ export function describeClaim(open: Open): void {
     });
   });
 
-  describe('waiting', () => {
-    it('counts what can be claimed now, with its bytes and its age', async () => {
+  describe('the claimable state', () => {
+    it('has the count, the bytes and the age of what can be claimed now', async () => {
       const { store, clock } = await open();
       expect(store.claimable('events')).toEqual({
         count: 0,
@@ -180,7 +180,7 @@ export function describeClaim(open: Open): void {
       expect(store.claimable('events')).toMatchObject({ count: 2, oldestAgeMs: 15 });
     });
 
-    it('leaves out what is in flight, and says when the next retry is due', async () => {
+    it('does not count envelopes in flight, and has the time until the next retry is due', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const [first, second] = await claim(store);
@@ -195,7 +195,7 @@ export function describeClaim(open: Open): void {
       });
     });
 
-    it('tells who listens when a retry falls due, and not before', async () => {
+    it('reaches the listeners when a retry is due, and not before', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(1));
       await settleAll(store, { lane: 'events', verdict: retry(500) });
@@ -208,7 +208,7 @@ export function describeClaim(open: Open): void {
       expect(store.claimable('events').count).toBe(1);
     });
 
-    it('is waited for by no timer once the store is closed', async () => {
+    it('needs no timer after the store is closed', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const [first, second] = await claim(store);

@@ -29,7 +29,7 @@ const really = { dryRun: false };
 
 export function describeBury(open: Open): void {
   describe('a draft with a dead-letter reason', () => {
-    it('is a dead letter as soon as it is accepted, after no attempt and no delivery', async () => {
+    it('is a dead letter as soon as it is accepted, without an attempt or a delivery', async () => {
       const { store, clock } = await open();
       await clock.advance(5);
       const [id] = await appendIds(store, [aBuried({ text: '{"é":1}', acceptedAt: startMs })]);
@@ -62,7 +62,7 @@ export function describeBury(open: Open): void {
       expect(await claim(store)).toEqual([]);
     });
 
-    it('may name nobody: it needs no keys', async () => {
+    it('needs no keys', async () => {
       const { store } = await open();
       const ids = await appendIds(store, [aBuried({ keys: [] }), aBuried({ keys: [] })]);
       expect(new Set(ids).size).toBe(2);
@@ -70,7 +70,7 @@ export function describeBury(open: Open): void {
       expect(await claim(store)).toHaveLength(2);
     });
 
-    it('comes with others in any order: each has its answer, and those to send are sent', async () => {
+    it('can be appended with others in any order: each has its result, and the others are sent', async () => {
       const { store } = await open();
       const drafts = [
         anEvent({ text: 'a' }),
@@ -115,7 +115,7 @@ export function describeBury(open: Open): void {
       expect(store.laneTotals('profiles')).toMatchObject({ accepted: 1, deadLettered: 1 });
     });
 
-    it('takes no room: as many as come are taken, one request after the other', async () => {
+    it('uses no capacity after it is accepted: further ones are accepted one request after the other', async () => {
       const { store } = await open({ capacity: { maxCount: 2, maxBytes: 1000 } });
       await append(store, [anEvent()]);
       for (let turn = 0; turn < 5; turn++) await append(store, [aBuried()]);
@@ -123,7 +123,7 @@ export function describeBury(open: Open): void {
       expect(store.depth('events')).toMatchObject({ count: 2, deadLetters: 5 });
     });
 
-    it('is refused with all that came with it where there is no room, and leaves nothing behind', async () => {
+    it('is rejected with the whole append if there is no capacity, and nothing of it is stored', async () => {
       const { store } = await open({ capacity: { maxCount: 3, maxBytes: 1000 } });
       await append(store, someEvents(3));
       const refused = { ok: false, backpressure: { reason: 'full' } };
@@ -146,7 +146,7 @@ export function describeBury(open: Open): void {
       expect(repeat).toEqual({ id: corrected!.id, duplicate: true });
     });
 
-    it('is a repeat where an event of its unique_id was taken before', async () => {
+    it('is a duplicate if an event with its unique_id was accepted before', async () => {
       const { store } = await open();
       const [first, again] = await append(store, [
         anEvent({ keys: ['ea'] }),
@@ -158,7 +158,7 @@ export function describeBury(open: Open): void {
       expectBalanced(store);
     });
 
-    it('pushes out the oldest at the bound, itself where it is one of too many', async () => {
+    it('removes the oldest dead letter at the bound, or is dropped itself if one append has too many', async () => {
       const { store, dropped } = await open({ maxDeadLetters: 3 });
       const texts = async () =>
         (await store.deadLetters({}, { limit: 10 })).data.map(toText).reverse();
@@ -181,7 +181,7 @@ export function describeBury(open: Open): void {
       expectBalanced(store);
     });
 
-    it('does not overtake what came before it and still waits, once it is redriven', async () => {
+    it('does not overtake earlier envelopes that still wait when it is redriven', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'old' }),
@@ -195,7 +195,7 @@ export function describeBury(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['other']]);
     });
 
-    it('is merged in its place with those of its identity', async () => {
+    it('is merged in order with the profiles of its identity after a redrive', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'old' }),
@@ -206,7 +206,7 @@ export function describeBury(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['old', 'new', 'newest']]);
     });
 
-    it('is listed, redriven, delivered and discarded as others are', async () => {
+    it('is listed, redriven, delivered and discarded like any dead letter', async () => {
       const { store } = await open();
       const [sent, thrown] = await appendIds(store, [
         aBuried({ text: 'a', keys: ['ea'] }),

@@ -26,14 +26,14 @@ const toAny = (key: string, value = ''): Fact => ({ kind: 'user', key, value });
 
 export function describeFacts(open: Open): void {
   describe('facts', () => {
-    it('are found by key, each in its place, whatever was asked for twice or never known', async () => {
+    it('are returned by key and in order, also for repeated and unknown keys', async () => {
       const { store } = await open();
       await put(store, 'a=1', 'b=2');
       expect(await store.getFacts(['b', 'x', 'a', 'b'])).toEqual(['2', null, '1', '2']);
       expect(await store.getFacts([])).toEqual([]);
     });
 
-    it('have the newest value of a key, also of those that come together', async () => {
+    it('have the newest value of a key, also within one call', async () => {
       const { store } = await open();
       await put(store, 'a=1', 'b=1', 'a=2');
       expect(await store.getFacts(['a', 'b'])).toEqual(['2', '1']);
@@ -41,7 +41,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['a', 'b'])).toEqual(['3', '1']);
     });
 
-    it('go at the bound, oldest first; one with another value counts as new', async () => {
+    it('are removed at the bound, oldest first; a fact with another value counts as new', async () => {
       const { store } = await open({ facts: atMost(3) });
       await put(store, 'a=1', 'b=1', 'c=1');
       await put(store, 'a=2');
@@ -51,7 +51,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['a', 'c', 'd', 'e', 'f'])).toEqual([null, '2', null, '1', '1']);
     });
 
-    it('that are put again with the value they have outlive half as many newer ones as the bound', async () => {
+    it('that are put again with the same value outlive half as many newer ones as the bound', async () => {
       const { store } = await open({ facts: atMost(10) });
       await put(store, 'a=1', ...some(9, 'b'));
       for (let round = 0; round < 5; round++) {
@@ -63,7 +63,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['a', 'd0'])).toEqual([null, '0']);
     });
 
-    it('are as many as the bound at most, however many come at once', async () => {
+    it('never exceed the bound, however many one call puts', async () => {
       const { store } = await open({ facts: atMost(700) });
       await put(store, 'n0=old', 'first=1');
       await put(store, ...some(1500, 'n'));
@@ -75,13 +75,13 @@ export function describeFacts(open: Open): void {
       );
     });
 
-    it('are none where the bound is none', async () => {
+    it('are not kept if the bound is 0', async () => {
       const { store } = await open({ facts: atMost(0) });
       await put(store, 'a=1', 'b=2');
       expect(await store.getFacts(['a', 'b'])).toEqual([null, null]);
     });
 
-    it('of one kind remove none of another, however many there are', async () => {
+    it('of one kind never remove facts of another kind', async () => {
       const { store } = await open({ facts: atMost(3) });
       await put(store, ...some(3, 'o'));
       await putOf(store, 'user', some(2, 'u'));
@@ -99,7 +99,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['o0', 'o1', 'o3', 'u0'])).toEqual([null, '1', '3', '0']);
     });
 
-    it('come in one call of several kinds, each within its own bound', async () => {
+    it('of several kinds can be put in one call, each within its own bound', async () => {
       const { store } = await open({ facts: atMost(1) });
       const mixed = factKinds.flatMap((kind) => [
         toFact(`${kind}/a=1`, kind),
@@ -110,7 +110,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(keys)).toEqual(factKinds.flatMap(() => [null, '2']));
     });
 
-    it('have one kind a key, the latest', async () => {
+    it('have one kind for each key, the latest', async () => {
       const { store } = await open({ facts: atMost(2) });
       await put(store, 'a=1', 'b=1');
       await putOf(store, 'user', ['a=2']);
@@ -149,7 +149,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['a', 'b'])).toEqual([null, '1']);
     });
 
-    it('are as old after a crash as before it', async () => {
+    it('have the same age after a crash as before it', async () => {
       const under = await open({ facts: factBounds({ order: 1000 }) });
       await put(under.store, 'a=1');
       await under.clock.advance(400);
@@ -182,7 +182,7 @@ export function describeFacts(open: Open): void {
       expect(values.slice(100)).not.toContain(null);
     });
 
-    it('are the same after a crash, as far as anything is', async () => {
+    it('survive a crash if the store does', async () => {
       const under = await open({ facts: atMost(3) });
       await put(under.store, 'a=1', 'b=1', 'c=1', 'a=2', 'd=1');
       if (under.crash === undefined) return;
@@ -192,7 +192,7 @@ export function describeFacts(open: Open): void {
       expect(await under.store.getFacts(['a', 'c', 'd', 'e'])).toEqual(['2', null, '1', '1']);
     });
 
-    it('come with envelopes at once, and each call has its answer', async () => {
+    it('can be put while envelopes are appended, and each call has its result', async () => {
       const { store } = await open();
       const answers = await Promise.all([
         store.putFacts([toFact('a=1')]),
@@ -205,7 +205,7 @@ export function describeFacts(open: Open): void {
       expect(await claim(store)).toHaveLength(2);
     });
 
-    it('take no room in the buffer, and need none', async () => {
+    it('do not use the capacity of the buffer', async () => {
       const { store } = await open({ capacity: { maxCount: 1, maxBytes: 100 } });
       await put(store, `a=${'x'.repeat(1000)}`);
       expect(store.depth('events')).toMatchObject({ count: 0, bytes: 0 });
@@ -216,7 +216,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts(['a'])).toEqual(['1']);
     });
 
-    it('are refused once the store is closed, but for none of them', async () => {
+    it('are rejected after the store is closed, except for an empty list', async () => {
       const { store } = await open();
       await store.close();
       expect(await store.putFacts([toFact('a=1')])).toMatchObject({
@@ -226,7 +226,7 @@ export function describeFacts(open: Open): void {
       expect(await store.putFacts([])).toEqual({ ok: true });
     });
 
-    it('may be as long as 512 bytes and 4 KB, of whatever characters', async () => {
+    it('can have keys of 512 bytes and values of 4 KB of any characters', async () => {
       const { store } = await open();
       const long: Fact = {
         kind: 'order',
@@ -238,7 +238,7 @@ export function describeFacts(open: Open): void {
       expect(await store.getFacts([long.key, long.key.slice(0, -1)])).toEqual([long.value, '']);
     });
 
-    it('are told apart by every character of their keys', async () => {
+    it('differ if any character of their keys differs', async () => {
       const { store } = await open();
       const text = fc.string({ unit: 'binary', minLength: 1, maxLength: 100 });
       const escapes = fc.string({

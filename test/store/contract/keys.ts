@@ -7,7 +7,7 @@ const noDedupe = { dedupe: { maxAgeMs: 0, maxCount: 0 } };
 
 export function describeKeys(open: Open): void {
   describe('events that share a key', () => {
-    it('never travel together; the second waits until the first is settled', async () => {
+    it('are never in one claim: the second waits until the first is settled', async () => {
       const { store } = await open(noDedupe);
       await append(store, [
         anEvent({ keys: ['ea'], text: 'first' }),
@@ -24,7 +24,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store))).toEqual([['second']]);
     });
 
-    it('tell who listens when the one that waited can go on', async () => {
+    it('reach the listeners when the event that waited can be claimed', async () => {
       const { store } = await open(noDedupe);
       await append(store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['ea'] })]);
       const items = await claim(store);
@@ -34,7 +34,7 @@ export function describeKeys(open: Open): void {
       expect(heard).toBeGreaterThan(0);
     });
 
-    it('keep their order while the first is tried again', async () => {
+    it('keep their order while the first is retried', async () => {
       const { store, clock } = await open(noDedupe);
       await append(store, [anEvent({ keys: ['ea'], text: 'first' })]);
       const items = await claim(store);
@@ -48,7 +48,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store))).toEqual([['second']]);
     });
 
-    it('are not overtaken by what shares another key with the one that waits', async () => {
+    it('are not overtaken by an event that shares another key with the waiting one', async () => {
       const { store } = await open(noDedupe);
       await append(store, [
         anEvent({ keys: ['ea'], text: 'first' }),
@@ -62,7 +62,7 @@ export function describeKeys(open: Open): void {
       }
     });
 
-    it('do not hold up the others', async () => {
+    it('do not delay events with other keys', async () => {
       const { store } = await open(noDedupe);
       await append(store, [anEvent({ keys: ['ea'] })]);
       await claim(store);
@@ -75,7 +75,7 @@ export function describeKeys(open: Open): void {
   });
 
   describe('profiles that share a key', () => {
-    it('leave as one item, oldest first, and count once', async () => {
+    it('are claimed as one item, oldest first, which counts once', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'a1' }),
@@ -89,7 +89,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['c1']]);
     });
 
-    it('become one where they add to what is known of a person', async () => {
+    it('are merged if each adds an identifier of the same person', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'email' }),
@@ -101,7 +101,7 @@ export function describeKeys(open: Open): void {
       ]);
     });
 
-    it('leave one after the other where they contradict each other in an identifier', async () => {
+    it('are claimed one after the other if they contradict each other in an identifier', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea', 'xi'], text: 'old address' }),
@@ -113,7 +113,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['new address']]);
     });
 
-    it('leave one after the other where one would join two persons', async () => {
+    it('are claimed one after the other if merging would join two persons', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'by email' }),
@@ -128,7 +128,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['both']]);
     });
 
-    it('are merged while they wait for one in flight, not with it', async () => {
+    it('are merged with each other, and not with a profile in flight', async () => {
       const { store } = await open();
       await append(store, [aProfile({ keys: ['ea'], text: 'a1' })]);
       const items = await claim(store, {}, 'profiles');
@@ -141,7 +141,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a2', 'a3']]);
     });
 
-    it('that came meanwhile join a item that is tried again', async () => {
+    it('that were accepted meanwhile are merged with an item that is retried', async () => {
       const { store, clock } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: 'a1' }),
@@ -154,7 +154,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a1', 'a2', 'a3']]);
     });
 
-    it('stay within the bytes of a claim: what does not fit waits its turn', async () => {
+    it('are merged only within the maximum bytes of a claim', async () => {
       const { store } = await open();
       await append(store, [
         aProfile({ keys: ['ea'], text: '123456789' }),
@@ -166,7 +166,7 @@ export function describeKeys(open: Open): void {
       expect(await claim(store, { maxBytes: 15 }, 'profiles')).toHaveLength(1);
     });
 
-    it('stay by themselves through a retry, once they failed in company', async () => {
+    it('are not merged again after a retry, once they failed together', async () => {
       const { store, clock } = await open();
       await append(store, [aProfile({ keys: ['ea'], text: 'a1' })]);
       for (const overrides of [{ alone: true }, {}]) {
@@ -178,7 +178,7 @@ export function describeKeys(open: Open): void {
       expect(toClaimed(await claim(store, {}, 'profiles'))).toEqual([['a1']]);
     });
 
-    it('travel by themselves, in order, once they failed in company', async () => {
+    it('are claimed one by one and in order once they failed together', async () => {
       const { store, clock } = await open();
       await append(
         store,

@@ -293,7 +293,7 @@ function toVerdict(fate: Fate, delayMs: number): Verdict {
 
 /** Any sequence of calls: nothing is lost, nothing is given twice, and per key nothing is overtaken. */
 export function describeModel(openStore: OpenStore, runs: number): void {
-  describe('whatever is called in whatever order', () => {
+  describe('a random sequence of calls', () => {
     it.each([
       ['where repeats are known', true],
       ['where repeats are let in', false],

@@ -14,7 +14,7 @@ import { append, appendIds, deadLetterAll, claim, type Open, settleAll } from '.
 
 export function describeReceipts(open: Open): void {
   describe('a receipt', () => {
-    it('follows an envelope to its delivery, with what the last attempt said', async () => {
+    it('follows an envelope to its delivery, with the reason of the last attempt', async () => {
       const { store, clock } = await open();
       const [id] = await appendIds(store, [anEvent()]);
       const base = { id, lane: 'events', deliveryId: null, reason: null, merged: false };
@@ -43,7 +43,7 @@ export function describeReceipts(open: Open): void {
       });
     });
 
-    it('says that a profile left as part of a newer one', async () => {
+    it('shows that a profile was merged into a newer one', async () => {
       const { store } = await open();
       const ids = await appendIds(store, [
         aProfile({ keys: ['ea'] }),
@@ -64,7 +64,7 @@ export function describeReceipts(open: Open): void {
       expect(receipts.map((receipt) => receipt?.deliveryId)).toEqual(Array(3).fill('dl_1'));
     });
 
-    it('names the delivery that carried it while the import job runs', async () => {
+    it('has the delivery of an envelope while its import job runs', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [aProfile()]);
       const items = await claim(store, {}, 'profiles');
@@ -74,7 +74,7 @@ export function describeReceipts(open: Open): void {
       expect(await store.receipt(id!)).toMatchObject({ state: 'in_flight', deliveryId: 'dl_job' });
     });
 
-    it('says why an envelope became a dead letter', async () => {
+    it('has the reason of a dead letter', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent()]);
       const deliveryId = await deadLetterAll(store, 'events', 'bad_phone');
@@ -85,7 +85,7 @@ export function describeReceipts(open: Open): void {
       });
     });
 
-    it('starts again with a redrive and ends with a discard', async () => {
+    it('is buffered again after a redrive and absent after a discard', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
       await deadLetterAll(store);
@@ -95,7 +95,7 @@ export function describeReceipts(open: Open): void {
       expect(await store.receipt(ids[1]!)).toBeNull();
     });
 
-    it('is found for each of many, whatever order they were settled in', async () => {
+    it('is found for each of many envelopes, whatever order they were settled in', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(20));
       const items = await claim(store);
@@ -109,7 +109,7 @@ export function describeReceipts(open: Open): void {
       expect(receipts.map((receipt) => receipt?.deliveryId)).toEqual(ids.map((_, i) => of(i)));
     });
 
-    it('is not there for an id that was never given', async () => {
+    it('is null for an id that was never assigned', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent()]);
       for (const unknown of ['', 'nonsense', 'ev_zzzzzz_1', `${id}0`, id!.replace('ev_', 'pr_')]) {
@@ -117,7 +117,7 @@ export function describeReceipts(open: Open): void {
       }
     });
 
-    it('is forgotten with its delivery, at the count and at the age bound of the log', async () => {
+    it('is removed with its delivery at the count and the age bound of the log', async () => {
       const { store, clock } = await open({ log: { maxCount: 2, maxAgeMs: 10_000 } });
       const ids: string[] = [];
       for (let turn = 0; turn < 3; turn++) {
@@ -139,7 +139,7 @@ export function describeReceipts(open: Open): void {
       expect(await states()).toEqual([undefined, undefined, undefined]);
     });
 
-    it('is kept for what is unsettled or a dead letter, however full the log', async () => {
+    it('is kept for unsettled envelopes and dead letters, however full the log is', async () => {
       const { store } = await open({ log: { maxCount: 1, maxAgeMs: 10_000 } });
       const [dead] = await appendIds(store, [anEvent()]);
       await deadLetterAll(store);

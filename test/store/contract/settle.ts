@@ -17,7 +17,7 @@ import { append, appendIds, claim, type Open, settleAll } from './harness.js';
 
 export function describeSettle(open: Open): void {
   describe('settle', () => {
-    it('ends what was delivered, merged or buried', async () => {
+    it('removes envelopes that were delivered, merged or dead-lettered', async () => {
       const { store } = await open();
       await append(store, someEvents(4));
       const [first, second, third] = await claim(store);
@@ -34,7 +34,7 @@ export function describeSettle(open: Open): void {
       expect(await claim(store)).toEqual([]);
     });
 
-    it('sends back what is tried again, and counts the attempt where it counts', async () => {
+    it('returns retried envelopes to the queue, and counts the attempt if the verdict says so', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const [counted, free] = await claim(store);
@@ -52,7 +52,7 @@ export function describeSettle(open: Open): void {
       expect(again.flat().map(({ attempts }) => attempts)).toEqual([1, 0]);
     });
 
-    it('keeps what waits for an import job claimed, with its keys, until the job ends', async () => {
+    it('keeps envelopes of an import job claimed, with their keys locked, until the job ends', async () => {
       const { store, clock } = await open();
       await append(store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
       const items = await claim(store, {}, 'profiles');
@@ -90,7 +90,7 @@ export function describeSettle(open: Open): void {
       expect(await claim(store)).toHaveLength(store.depth('events').count);
     });
 
-    it('ignores what it does not know and what nobody claimed', async () => {
+    it('ignores envelopes that are unknown or not claimed', async () => {
       const { store } = await open();
       const [id] = await appendIds(store, [anEvent()]);
       const unknown = [anEnvelope({ id: 'ev_zzzzzz_1' }), anEnvelope({ id: 'nonsense' })];
@@ -103,7 +103,7 @@ export function describeSettle(open: Open): void {
       expect(await claim(store)).toHaveLength(1);
     });
 
-    it('decides once where several are made at once: the first about an envelope counts', async () => {
+    it('applies the first of several simultaneous settlements of an envelope', async () => {
       const { store, clock } = await open();
       const ids = await appendIds(store, someEvents(5));
       const items = await claim(store);
@@ -130,7 +130,7 @@ export function describeSettle(open: Open): void {
       expect((await claim(store)).flat().map(({ id }) => id)).toEqual(ids.slice(2, 4));
     });
 
-    it('may end a delivery in parts, also at once', async () => {
+    it('can settle the envelopes of a delivery in parts, also at the same time', async () => {
       const { store } = await open();
       const ids = await appendIds(store, someEvents(2));
       const items = await claim(store);
@@ -144,7 +144,7 @@ export function describeSettle(open: Open): void {
       for (const id of ids) expect((await store.receipt(id))?.deliveryId).toBe(delivery.id);
     });
 
-    it('needs no delivery: what a stop puts back is not in the log', async () => {
+    it('works without a delivery: envelopes that a stop returns are not in the log', async () => {
       const { store, clock } = await open();
       await append(store, someEvents(2));
       const items = await claim(store);
@@ -156,7 +156,7 @@ export function describeSettle(open: Open): void {
   });
 
   describe('depth', () => {
-    it('counts everything not settled: waiting, delayed, in flight, held up by a key', async () => {
+    it('counts everything that is not settled: waiting, delayed, in flight, or waiting for a key', async () => {
       const { store } = await open({ dedupe: { maxAgeMs: 0, maxCount: 0 } });
       await append(store, [
         anEvent({ text: '1', keys: ['ea'] }),
@@ -177,7 +177,7 @@ export function describeSettle(open: Open): void {
       });
     });
 
-    it('tells the age of the oldest unsettled one', async () => {
+    it('has the age of the oldest unsettled envelope', async () => {
       const { store, clock } = await open();
       for (let second = 0; second < 3; second++) {
         await append(store, [anEvent({ acceptedAt: clock.now() })]);
@@ -191,7 +191,7 @@ export function describeSettle(open: Open): void {
       expect(store.depth('events').oldestAgeMs).toBe(1000);
     });
 
-    it('counts a redriven dead letter as accepted anew, now', async () => {
+    it('counts a redriven dead letter as accepted at the time of the redrive', async () => {
       const { store, clock } = await open();
       await append(store, [anEvent({ acceptedAt: startMs })]);
       await settleAll(store, { lane: 'events', verdict: deadLetter() });

@@ -22,7 +22,7 @@ async function watch(free: { bytes: number }, { reserveBytes = 100, pages = noPa
 }
 
 describe('the free space of the volume', () => {
-  it('is looked at every second, and told at each change', async () => {
+  it('is read every second and reported at each change', async () => {
     const free = { bytes: 100 };
     const { clock, disk, changes } = await watch(free);
     expect(disk.isLow()).toBe(false);
@@ -39,7 +39,7 @@ describe('the free space of the volume', () => {
     expect(clock.pending()).toBe(0);
   });
 
-  it('counts what was written since the last look', async () => {
+  it('subtracts what was written since it was last read', async () => {
     const free = { bytes: 150 };
     const { clock, disk } = await watch(free);
     disk.recordWrite(50);
@@ -51,7 +51,7 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
-  it('is the volume alone where the journal cannot be asked, and goes on being looked at', async () => {
+  it('is that of the volume alone if the journal cannot be read, and is still read', async () => {
     const free = { bytes: 1000 };
     const clock = createManualClock();
     const disk = new DiskSpace({
@@ -71,7 +71,7 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
-  it('is none after a write that found none, until the next look', async () => {
+  it('is 0 after a write that found no space, until it is read again', async () => {
     const { clock, disk } = await watch({ bytes: 1000 });
     disk.recordFailure();
     expect(disk.isLow()).toBe(true);
@@ -103,7 +103,7 @@ describe('the free space of the volume', () => {
     disk.close();
   });
 
-  it('is none after a write that found none, without a reserve, too', async () => {
+  it('is 0 after a write that found no space, also without a reserve', async () => {
     const { clock, disk } = await watch({ bytes: 1000 }, { reserveBytes: 0 });
     disk.recordWrite(5000);
     expect(disk.isLow()).toBe(false);
@@ -147,7 +147,7 @@ describe('the free space of the volume', () => {
     expect(changes).toEqual([]);
   });
 
-  it('does not count as low where the volume cannot be asked', async () => {
+  it('does not count as low if the volume cannot be read', async () => {
     const clock = createManualClock();
     const disk = new DiskSpace({
       clock,
@@ -168,7 +168,7 @@ describe('a journal on a volume that is nearly full', () => {
   let under: JournalUnderTest;
   afterEach(() => under.close());
 
-  it('takes nothing, goes on settling, and takes again by itself once there is room', async () => {
+  it('accepts nothing, still settles, and accepts again once there is space', async () => {
     const free = { bytes: 100_000_000 };
     under = await openTestJournal({
       // Far above what may be free in the file itself.

@@ -95,7 +95,7 @@ function gate(): { open: () => void } {
 }
 
 describe('a group', () => {
-  it('is what came in during the same turn, and what came while another synced', async () => {
+  it('has the changes of one turn, and those that arrived during a sync', async () => {
     const first = gate();
     const answers = ['a', 'b'].map((text) => commits.append(text));
     await settlePromises();
@@ -110,7 +110,7 @@ describe('a group', () => {
     ]);
   });
 
-  it('holds one change at most, in the order they came', async () => {
+  it('has at most one change, in the order of arrival', async () => {
     await Promise.all([change('one'), commits.append('a'), change('two')]);
     expect(groups).toEqual([
       { appends: ['a'], change: 'one' },
@@ -118,7 +118,7 @@ describe('a group', () => {
     ]);
   });
 
-  it('holds the settlements that are next, up to one that cannot be with them, or another change', async () => {
+  it('has the next settlements, up to one that conflicts with them or another change', async () => {
     const came = ['s1', 's2', 's3', 's4'].map(settle);
     await Promise.all([...came, change('one'), settle('s5'), commits.append('a'), settle('s6')]);
     expect(groups).toEqual([
@@ -129,7 +129,7 @@ describe('a group', () => {
     ]);
   });
 
-  it('is cut where it grows large, and a large append goes by itself', async () => {
+  it('is cut when it is large, and a large append has a group of its own', async () => {
     await Promise.all(['a', 'huge', 'huge', 'b'].map((text) => commits.append(text)));
     expect(groups.map(({ appends }) => appends)).toEqual([
       ['a'],
@@ -139,7 +139,7 @@ describe('a group', () => {
     ]);
   });
 
-  it('holds appends of exactly its maximum size', async () => {
+  it('can have appends of exactly its maximum size', async () => {
     await Promise.all(['half', 'half', 'half'].map((text) => commits.append(text)));
     expect(groups.map(({ appends }) => appends)).toEqual([['half', 'half'], ['half']]);
   });
@@ -151,15 +151,15 @@ describe('a group', () => {
     expect(syncSeconds).toEqual([1.5]);
   });
 
-  it('is not written where it changes nothing', async () => {
+  it('is not written if it changes nothing', async () => {
     const nothing = commits.change(() => ({ writes: [], committed: () => 'known' }));
     expect(await nothing).toBe('known');
     expect(groups).toEqual([]);
   });
 });
 
-describe('where there is no room', () => {
-  it('appends are refused and rolledBack, and the next are tried', async () => {
+describe('without free space', () => {
+  it('appends are rejected and rolled back, and the next are tried', async () => {
     endings.push(full);
     expect(await commits.append('a')).toBe('disk-full');
     expect(rolledBack).toEqual(['a']);
@@ -168,14 +168,14 @@ describe('where there is no room', () => {
     expect(faults).toEqual([]);
   });
 
-  it('a change is tried again without the appends that came with it', async () => {
+  it('a change is tried again without the appends of its group', async () => {
     endings.push(full);
     const answers = await Promise.all([commits.append('a'), change('one')]);
     expect(answers).toEqual(['disk-full', 'one']);
     expect(groups).toEqual([{ appends: [], change: 'one' }]);
   });
 
-  it('a change waits a second and is tried again, until there is', async () => {
+  it('a change is tried again every second until there is space', async () => {
     endings.push(full, full);
     const answer = change('one');
     await settlePromises();
@@ -187,7 +187,7 @@ describe('where there is no room', () => {
     expect(await answer).toBe('one');
   });
 
-  it('an append that fits tells that there is room for the change that waits, too', async () => {
+  it('an append that fits wakes the waiting change', async () => {
     endings.push(full);
     const answer = change('one');
     await settlePromises();
@@ -216,7 +216,7 @@ describe('where there is no room', () => {
     expect(rolledBack).toEqual(['one']);
   });
 
-  it('for several settlements, they go one by one, and together again after an append', async () => {
+  it('several settlements are written one by one, and together again after an append', async () => {
     endings.push(full);
     const answers = ['s1', 's2', 's3'].map(settle);
     await settlePromises();
@@ -227,7 +227,7 @@ describe('where there is no room', () => {
     expect(groups.map(({ change }) => change)).toEqual(['s1', 's2', 's3', 's4', 's5', 's6+s7']);
   });
 
-  it('a change that waits is given up at the close', async () => {
+  it('a waiting change is abandoned at the close', async () => {
     endings.push(full, full);
     const answers = [change('one'), settle('s1')].map((each) =>
       each.catch((error: unknown) => error),
@@ -240,7 +240,7 @@ describe('where there is no room', () => {
 });
 
 describe('a commit that fails', () => {
-  it('fails everybody who waits and everybody after, and is told once', async () => {
+  it('rejects all waiting and all later calls, and is reported once', async () => {
     endings.push(failed);
     const change1 = change('one').catch(() => 'failed');
     const others = [change('two'), settle('s1')].map((each) => each.catch(() => 'failed'));
@@ -253,14 +253,14 @@ describe('a commit that fails', () => {
     expect(groups).toEqual([]);
   });
 
-  it('rejects later changes with the reason why none is written', async () => {
+  it('rejects later changes with the reason', async () => {
     endings.push(failed);
     await commits.append('a');
     await expect(settle('s1')).rejects.toThrow('the journal has failed');
     expect(commits.isStuck).toBe(false);
   });
 
-  it('is one that does not end in time, too, and it can be closed nonetheless', async () => {
+  it('includes one that does not end in time, and the journal can still be closed', async () => {
     endings.push(() => new Promise(() => undefined));
     const answer = commits.append('a');
     await settlePromises();
@@ -272,7 +272,7 @@ describe('a commit that fails', () => {
     expect(commits.isStuck).toBe(true);
   });
 
-  it('is also one that cannot even be staged', async () => {
+  it('includes one that cannot be staged', async () => {
     const answer = commits.change((): Staged<void> => {
       throw new Error('damaged');
     });
@@ -282,7 +282,7 @@ describe('a commit that fails', () => {
 });
 
 describe('close', () => {
-  it('resolves after everything that waits is written, and rejects what comes later', async () => {
+  it('resolves after everything that waits is written, and rejects later calls', async () => {
     const first = gate();
     const order: string[] = [];
     const waiting = [commits.append('a'), change('one')].map((each) =>
@@ -301,10 +301,10 @@ describe('close', () => {
   });
 });
 
-describe('files that are not the journal’s any more', () => {
+describe('files that no longer belong to the journal', () => {
   const gone = new Error('gone');
 
-  it('fail nothing as long as they are in place', () => {
+  it('cause no failure as long as they are in place', () => {
     expect(commits.verify()).toBe(true);
     expect(faults).toEqual([]);
     lost = [gone];
@@ -321,7 +321,7 @@ describe('files that are not the journal’s any more', () => {
     expect([groups, rolledBack, faults]).toEqual([[], [], [gone]]);
   });
 
-  it('fail a group that was written, before it is answered', async () => {
+  it('fail a group that was written, before it is acknowledged', async () => {
     lost = [null, gone];
     const settled = settle('s1').catch((error: unknown) => error);
     expect(await commits.append('a')).toBe('failed');
@@ -329,7 +329,7 @@ describe('files that are not the journal’s any more', () => {
     expect([rolledBack, faults]).toEqual([['a'], [gone]]);
   });
 
-  it('fail everything at a look in between, once', async () => {
+  it('fail everything at a check between groups, and only once', async () => {
     const first = gate();
     const answer = commits.append('a');
     await settlePromises();
@@ -343,7 +343,7 @@ describe('files that are not the journal’s any more', () => {
   });
 });
 
-it('a commit during which the process was stopped for long is waited for', async () => {
+it('a commit does not fail because the process was stopped during it', async () => {
   const first = gate();
   const answer = commits.append('a');
   await settlePromises();

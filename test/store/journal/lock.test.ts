@@ -81,7 +81,7 @@ describe('the lock of a data directory', () => {
     },
   );
 
-  it('keeps a second process out although relay.lock was replaced', async () => {
+  it('keeps a second process out even after relay.lock was replaced', async () => {
     const { store, clock } = await open();
     writeFileSync(at('copy'), '');
     renameSync(at('copy'), at('relay.lock'));
@@ -92,13 +92,13 @@ describe('the lock of a data directory', () => {
     await append(store, someEvents(1));
   });
 
-  it('lets one of two processes make a new journal', async () => {
+  it('lets one of two processes create a new journal', async () => {
     const results = await Promise.allSettled([open(), open()]);
     expect(results.map(({ status }) => status)).toEqual(['fulfilled', 'rejected']);
     expect((await opened[0]!.store.append([anEvent()])).ok).toBe(true);
   });
 
-  it('holds under each name of the directory, and a link that is changed later does not matter', async () => {
+  it('applies under each name of the directory, whatever a link is changed to later', async () => {
     mkdirSync(directory);
     const link = join(root, 'link');
     symlinkSync(directory, link);
@@ -111,20 +111,20 @@ describe('the lock of a data directory', () => {
     expect(faults).toEqual([]);
   });
 
-  it('leaves nothing in a directory without a journal that is only looked at', async () => {
+  it('leaves nothing in a directory without a journal that is only inspected', async () => {
     mkdirSync(directory);
     expect(await why(openOffline(directory, startMs))).toContain('holds no journal');
     expect(readdirSync(directory)).toEqual([]);
   });
 
-  it('leaves nothing in a directory that holds something else', async () => {
+  it('leaves nothing in a directory with other files', async () => {
     mkdirSync(directory);
     writeFileSync(at('precious.db'), 'data');
     expect(await why(open())).toContain('is not empty and holds no journal (precious.db)');
     expect(readdirSync(directory)).toEqual(['precious.db']);
   });
 
-  it('is not begun anew where its journal has been removed', async () => {
+  it('is not created again if its journal was removed', async () => {
     await makeJournal();
     rmSync(at('journal.mdb'));
     expect(await why(open())).toContain('has lost its journal.mdb: put it back, or remove');
@@ -143,7 +143,7 @@ describe('the lock of a data directory', () => {
   );
 });
 
-describe('a lock file that is not one', () => {
+describe('a path that cannot be a lock file', () => {
   const precious = (): string => join(root, 'precious');
   beforeEach(() => {
     mkdirSync(directory);
@@ -165,7 +165,7 @@ describe('a lock file that is not one', () => {
     ],
     ['a pipe', () => execFileSync('mkfifo', [at('relay.lock')]), 'is not a regular file'],
     ['a directory', () => mkdirSync(at('relay.lock')), 'cannot be used'],
-  ])('is refused and not written to: %s', async (_what, make, says) => {
+  ])('is rejected and not written to: %s', async (_what, make, says) => {
     make();
     expect(await why(open())).toContain(says);
     expect(existsSync(join(root, 'nothing'))).toBe(false);
@@ -184,7 +184,7 @@ describe('a lock file that is not one', () => {
 });
 
 describe('files that others can read', () => {
-  it('are put right at the start, and the mode of a directory that was there is left alone', async () => {
+  it('get safe modes at the start, and the mode of an existing directory stays', async () => {
     await makeJournal();
     const names = ['journal.mdb', 'journal.mdb-lock', 'relay.lock'];
     for (const name of names) chmodSync(at(name), 0o644);
@@ -247,7 +247,7 @@ describe('a journal in use', () => {
     return under;
   }
 
-  it.each(losses)('takes nothing once %s', async (_what, lose, says) => {
+  it.each(losses)('accepts nothing once %s', async (_what, lose, says) => {
     const under = await openInUse();
     lose();
     const unavailable = { reason: 'unavailable', retryAfterMs: 1000 };
@@ -268,7 +268,7 @@ describe('a journal in use', () => {
     expect(under.faults).toHaveLength(1);
   });
 
-  it('answers no append that was under way when the file went', async () => {
+  it('acknowledges no append that was in progress when the file was removed', async () => {
     const under = await openInUse();
     const appending = under.store.append([anEvent()]);
     // The group is staged in the next turn, and written in another thread.

@@ -40,7 +40,7 @@ describe.each([
   ['a crash', () => under.crash()],
   ['a close', () => under.reopen()],
 ])('after %s', (_name, restart) => {
-  it('everything unsettled is there, in order, as it was', async () => {
+  it('every unsettled envelope is present, in order and unchanged', async () => {
     await open();
     const ids = await appendIds(under.store, [
       anEvent({ text: '{"é":"😀"}', keys: ['ea', 'p1'], acceptedAt: startMs }),
@@ -57,7 +57,7 @@ describe.each([
     expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['p']]);
   });
 
-  it('what was settled does not come back, also out of the middle of a request', async () => {
+  it('settled envelopes do not return, also those from the middle of a request', async () => {
     await open();
     await append(under.store, someEvents(6));
     const items = await claim(under.store);
@@ -79,7 +79,7 @@ describe.each([
     expect(under.store.depth('events')).toMatchObject({ count: 3, deadLetters: 1 });
   });
 
-  it('envelopes of one block that were settled one after the other do not come back', async () => {
+  it('envelopes of one block that were settled one after the other do not return', async () => {
     await open();
     await append(under.store, someEvents(4));
     for (const item of (await claim(under.store)).slice(0, 3)) {
@@ -91,7 +91,7 @@ describe.each([
     expect(under.store.depth('events').count).toBe(1);
   });
 
-  it('what was in flight is sent again', async () => {
+  it('envelopes that were in flight are sent again', async () => {
     await open();
     const [id] = await appendIds(under.store, someEvents(2));
     await claim(under.store);
@@ -100,7 +100,7 @@ describe.each([
     expect(toClaimed(await claim(under.store)).flat()).toEqual(['n0', 'n1']);
   });
 
-  it('a retry waits for the rest of its time, keeps its attempts and its place', async () => {
+  it('a retry waits for the rest of its delay, and keeps its attempts and its place', async () => {
     await open();
     await append(under.store, [anEvent({ keys: ['ea'], text: 'old' }), anEvent({ text: 'other' })]);
     const [old, other] = await claim(under.store);
@@ -124,7 +124,7 @@ describe.each([
     });
   });
 
-  it('one that failed in company still travels alone', async () => {
+  it('an envelope that failed together with others is still sent alone', async () => {
     await open();
     await append(under.store, [aProfile({ keys: ['ea'] }), aProfile({ keys: ['ea'] })]);
     const items = await claim(under.store, {}, 'profiles');
@@ -135,7 +135,7 @@ describe.each([
     expect((await claim(under.store, {}, 'profiles'))[0]).toHaveLength(1);
   });
 
-  it('a profile that waited behind another of its identity still does', async () => {
+  it('a profile that waited for another of its identity still waits', async () => {
     await open();
     await append(under.store, [aProfile({ keys: ['ea'], text: 'older' })]);
     const items = await claim(under.store, {}, 'profiles');
@@ -147,7 +147,7 @@ describe.each([
     expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['older', 'newer']]);
   });
 
-  it('a retry that is due takes nothing along that others were before', async () => {
+  it('a retry that is due does not bring forward envelopes behind others', async () => {
     await open();
     await append(under.store, [aProfile({ keys: ['ea'], text: 'a1' })]);
     const first = await claim(under.store, {}, 'profiles');
@@ -164,7 +164,7 @@ describe.each([
     expect(toClaimed(await claim(under.store, {}, 'profiles'))).toEqual([['a2', 'a3'], ['b1']]);
   });
 
-  it('receipts, the delivery log and dead letters tell the same', async () => {
+  it('receipts, the delivery log and dead letters are the same', async () => {
     await open();
     const [delivered, second, dead] = await appendIds(under.store, someEvents(3));
     const [a, b, c] = await claim(under.store);
@@ -193,7 +193,7 @@ describe.each([
     expect(under.store.laneTotals('events')).toEqual(before.history);
   });
 
-  it('what failed alike in two deliveries that ended at once names the one it was in', async () => {
+  it('an envelope names its own delivery if two that ended together failed alike', async () => {
     await open();
     const ids = await appendIds(under.store, someEvents(2));
     const items = await claim(under.store);
@@ -224,7 +224,7 @@ describe.each([
     }
   });
 
-  it('a repeat is known by the time that is left to it', async () => {
+  it('a repeat is found for the rest of its time in the window', async () => {
     await open({ dedupe: { maxAgeMs: hour, maxCount: 1000 } });
     const event = anEvent({ keys: ['ea'], acceptedAt: under.clock.now() });
     const [id] = await appendIds(under.store, [event]);
@@ -238,7 +238,7 @@ describe.each([
     expect((await append(under.store, [anEvent({ keys: ['ea'] })]))[0]!.duplicate).toBe(false);
   });
 
-  it('what was freed by a dead letter can be posted corrected, and what was redriven cannot', async () => {
+  it('a unique_id that a dead letter freed can be posted again, and one that was redriven cannot', async () => {
     await open();
     await append(under.store, [anEvent({ keys: ['ea'] }), anEvent({ keys: ['eb'] })]);
     await deadLetterAll(under.store);
@@ -253,7 +253,7 @@ describe.each([
     expect(b).toEqual({ id: data[0]!.id, duplicate: true });
   });
 
-  it('redriven envelopes leave first, oldest first, with the ids they had', async () => {
+  it('redriven envelopes are claimed first, oldest first, with their old ids', async () => {
     await open();
     const ids = await appendIds(under.store, someEvents(3));
     await deadLetterAll(under.store);
@@ -272,7 +272,7 @@ describe.each([
     ).toEqual(ids);
   });
 
-  it('an import job is followed on, with the items that were sent', async () => {
+  it('an import job is still polled, with the items that were sent', async () => {
     await open();
     await append(under.store, [
       aProfile({ keys: ['ea'], text: 'a1' }),
@@ -368,7 +368,7 @@ describe.each([
     expect(under.store.depth('events').count).toBe(30);
   });
 
-  it('more than fits into memory leaves in order, and profiles of one identity keep theirs', async () => {
+  it('envelopes beyond the memory are claimed in order, also profiles of one identity', async () => {
     await open({ maxWorkingSetBytes: 40_000 });
     const profiles = Array.from({ length: 500 }, (_, index) =>
       aProfile({ keys: [`e${index % 7}`], text: `${index % 7}/${index}` }),
@@ -464,7 +464,7 @@ describe('a wall clock that was set while the relay was down', () => {
     expect((await under.store.receipt(before!.id))?.deliveryId).toBe('dl_1');
   });
 
-  it('back by an hour keeps what is known of repeats', async () => {
+  it('set back by an hour keeps the dedupe window', async () => {
     await open({ dedupe: { maxAgeMs: hour, maxCount: 10 } });
     await append(under.store, [anEvent({ keys: ['ea'], acceptedAt: under.clock.now() })]);
     under.clock.jump(-hour);
