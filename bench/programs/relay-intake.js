@@ -41,6 +41,7 @@ const createEnvelope = () => ({ id: randomUUID(), duplicate: false });
 const drafting = createAccept({
   store: {
     append: (drafts) => Promise.resolve({ ok: true, envelopes: drafts.map(createEnvelope) }),
+    putFacts: () => Promise.resolve({ ok: true }),
   },
   ...{ clock, metrics, newId: randomUUID },
   eventRules: () => toRules('2026-07-15'),

@@ -9,6 +9,7 @@ import type { DeliveryStore, Destination } from '../model/destination.js';
 import { lanes, mapLanes, storeLanes, type StoreLane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
 import type { Store } from '../model/store.js';
+import { findRevoked } from '../ingest/consent.js';
 import { until, untilDrained } from './lifecycle.js';
 
 export type DeliveryHalf = {
@@ -30,7 +31,7 @@ export type DeliveryHalfDeps = {
   readonly log: Logger;
   readonly metrics: Metrics;
   /** For claims and settlements. */
-  readonly deliveryStore: DeliveryStore & Pick<Store, 'claimable' | 'onClaimable'>;
+  readonly deliveryStore: DeliveryStore & Pick<Store, 'claimable' | 'onClaimable' | 'getFacts'>;
   /** For counts, and to choose how to stop. */
   readonly store: Pick<Store, 'durability' | 'depth'>;
   readonly destination: Destination;
@@ -57,6 +58,10 @@ export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
     random: deps.random,
     metrics: deps.metrics,
     log: deps.log,
+    findOutdated: async (lane, envelopes) =>
+      lane === 'subscribe'
+        ? findRevoked(envelopes, (keys) => deps.deliveryStore.getFacts(keys))
+        : new Map(),
     onFatal: deps.onFatal,
   });
   let isStarted = false;

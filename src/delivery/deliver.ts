@@ -4,7 +4,8 @@ import type { DeliveryStore, Destination } from '../model/destination.js';
 import type { BatchItem, Envelope } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Limiter, Permit } from '../model/limiter.js';
-import type { SettledEnvelope } from '../model/store.js';
+import type { Reason } from '../model/outcome.js';
+import { StoreUnavailableError, type SettledEnvelope } from '../model/store.js';
 import { yieldAfterLargeBatch } from '../slices.js';
 import { buildPayloads, type Batcher, type ClaimableQueues } from './batcher.js';
 import { toDelivery, type Recorder } from './delivery-record.js';
@@ -54,9 +55,16 @@ export type LaneParts = {
   readonly clock: Clock;
   readonly random: () => number;
   readonly createDeliveryId: () => string;
+  readonly findOutdated: FindOutdated | undefined;
   /** Called for a bug of the relay or a store that fails: the process ends with the reason. */
   readonly onFatal: (error: unknown) => void;
 };
+
+/** Returns why envelopes of a claim must not be sent any more, by their ids. */
+export type FindOutdated = (
+  lane: Lane,
+  envelopes: readonly Envelope[],
+) => Promise<ReadonlyMap<string, Reason>>;
 
 /** `claiming` ends the loop; `splitting` also ends the wait for permits of the parts of a batch. */
 export type StopSignals = { readonly claiming: AbortSignal; readonly splitting: AbortSignal };
@@ -84,7 +92,8 @@ export async function deliverLane(
       continue;
     }
     const trigger = batcher.trigger() ?? due;
-    const items = await prober.keep(await store.claim(lane, health.bounds()));
+    const claimed = await prober.keep(await store.claim(lane, health.bounds()));
+    const items = await withoutOutdated(claimed, parts);
     if (items.length === 0) {
       permit.cancel();
       continue;
@@ -98,6 +107,33 @@ export async function deliverLane(
   await Promise.all(inFlight);
   await isolation.idle();
   await prober.idle();
+}
+
+/**
+ * Makes dead letters of the envelopes that must not be sent any more, and returns the others. If the store
+ * is unavailable, nothing is sent, and the envelopes can be claimed again.
+ */
+async function withoutOutdated(
+  items: readonly BatchItem[],
+  { lane, store, recorder, findOutdated }: LaneParts,
+): Promise<readonly BatchItem[]> {
+  if (items.length === 0 || findOutdated === undefined) return items;
+  const envelopes = items.flat();
+  try {
+    const outdated = await findOutdated(lane, envelopes);
+    if (outdated.size === 0) return items;
+    const settled = envelopes.flatMap((envelope): readonly SettledEnvelope[] => {
+      const reason = outdated.get(envelope.id);
+      return reason === undefined ? [] : [{ envelope, verdict: { kind: 'dead-letter', reason } }];
+    });
+    await store.settle({ lane, settled });
+    recorder.recordSettled(lane, settled);
+    return items.filter((item) => !item.some(({ id }) => outdated.has(id)));
+  } catch (error) {
+    if (!(error instanceof StoreUnavailableError)) throw error;
+    await store.settle({ lane, settled: toReturned(items) });
+    return [];
+  }
 }
 
 export type Batch = {

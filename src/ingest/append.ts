@@ -3,6 +3,7 @@ import type { Draft } from '../model/envelope.js';
 import type { Lane, StoreLane } from '../model/lane.js';
 import type { AppendedEnvelope, Backpressure, Store } from '../model/store.js';
 import type { Metrics } from '../metrics.js';
+import { toRevocations } from './consent.js';
 
 /** The store cannot accept anything now: none of the drafts was stored. */
 export type AppendBackpressure = Backpressure & { readonly kind: 'backpressure' };
@@ -14,8 +15,10 @@ export type Appended = {
   readonly duplicates: number;
 };
 
+const stored = { ok: true } as const;
+
 export type AppendDeps = {
-  readonly store: Pick<Store, 'append'>;
+  readonly store: Pick<Store, 'append' | 'putFacts'>;
   readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'settled'>;
 };
 
@@ -28,7 +31,10 @@ export async function appendDrafts(
   { store, metrics }: AppendDeps,
 ): Promise<Appended | AppendBackpressure> {
   if (drafts.length === 0) return { kind: 'appended', envelopes: [], duplicates: 0 };
-  const result = await store.append(drafts);
+  // The facts come first: if the relay ended in between, the caller repeats the request.
+  const revocations = toRevocations(drafts);
+  const put = revocations.length === 0 ? stored : await store.putFacts(revocations);
+  const result = put.ok ? await store.append(drafts) : put;
   if (!result.ok) {
     const byLane = new Map<StoreLane, number>();
     for (const { lane } of drafts) byLane.set(lane, (byLane.get(lane) ?? 0) + 1);

@@ -51,9 +51,10 @@ export function draftSubscription(entry: unknown, context: Context): Drafted {
     ...(consentedAt !== undefined && { consented_at: consentedAt }),
   };
   const element = toElement(identifiers, posted.channels, consent);
-  const payload = Buffer.from(toGroupedPayload(group, element));
-  const keys = toProfileKeys(identifiers);
   const { acceptedAt } = context;
+  const decidedAt = isGiven(posted.consented_at) ? Date.parse(posted.consented_at) : acceptedAt;
+  const payload = Buffer.from(toGroupedPayload(group, element, decidedAt));
+  const keys = toProfileKeys(identifiers);
   return { ok: true, draft: { lane: 'subscribe', keys, acceptedAt, payload }, warnings };
 }
 
@@ -69,9 +70,9 @@ export function draftUnsubscription(entry: unknown, context: Context): Drafted {
   if (issues.length > 0) return { ok: false, errors: issues };
   const group = toSubscriptionGroup({ listId: posted.list_id ?? undefined });
   const element = toElement(identifiers, posted.channels, { consent: 'UNSUBSCRIBED' });
-  const payload = Buffer.from(toGroupedPayload(group, element));
-  const keys = toProfileKeys(identifiers);
   const { acceptedAt } = context;
+  const payload = Buffer.from(toGroupedPayload(group, element, acceptedAt));
+  const keys = toProfileKeys(identifiers);
   return { ok: true, draft: { lane: 'unsubscribe', keys, acceptedAt, payload }, warnings };
 }
 

@@ -1,16 +1,20 @@
 /**
- * The stored payload of a lane whose envelopes are grouped: `{"group":"GROUP","item":ELEMENT}`. GROUP is
- * what the whole request is about, such as a list, and ELEMENT is one element of the request. The group
- * comes first, so that a store reads it without parsing the payload (lua/claim.lua does the same).
+ * The stored payload of a lane whose envelopes are grouped: `{"group":"GROUP","at":"TIME","item":ELEMENT}`.
+ * GROUP is what the whole request is about, such as a list, TIME is when the person decided (ISO 8601 with
+ * 24 characters), and ELEMENT is one element of the request. The group comes first, so that a store reads
+ * it without parsing the payload (lua/claim.lua does the same).
  */
 const prefix = '{"group":"';
-const middle = '","item":';
+const beforeTime = '","at":"';
+const timeChars = 24;
+const beforeElement = '","item":';
 const quote = 0x22;
 
 /** A group is made of letters, digits and `-_.:=;`. Throws a RangeError for any other text. */
-export function toGroupedPayload(group: string, element: string): string {
+export function toGroupedPayload(group: string, element: string, decidedAt: number): string {
   if (!/^[\w\-.:=;]*$/.test(group)) throw new RangeError(`"${group}" cannot be a group`);
-  return `${prefix}${group}${middle}${element}}`;
+  const time = new Date(decidedAt).toISOString();
+  return `${prefix}${group}${beforeTime}${time}${beforeElement}${element}}`;
 }
 
 /** Returns the group of a payload of a lane with groups. */
@@ -20,7 +24,14 @@ export function readGroup(payload: Uint8Array): string {
 
 /** Returns the bytes of the element. */
 export function readElement(payload: Uint8Array): Uint8Array {
-  return payload.subarray(findGroupEnd(payload) + middle.length, -1);
+  const from = findGroupEnd(payload) + beforeTime.length + timeChars + beforeElement.length;
+  return payload.subarray(from, -1);
+}
+
+/** Returns when the person decided, in epoch ms. */
+export function readDecidedAt(payload: Uint8Array): number {
+  const from = findGroupEnd(payload) + beforeTime.length;
+  return Date.parse(Buffer.from(payload.subarray(from, from + timeChars)).toString('latin1'));
 }
 
 const findGroupEnd = (payload: Uint8Array): number => payload.indexOf(quote, prefix.length);

@@ -127,6 +127,7 @@ async function toPayloads(
   let made = 0;
   const accept = createAccept({
     store: {
+      putFacts: () => Promise.resolve({ ok: true }),
       append(drafts) {
         appended.push(...drafts);
         const envelopes = drafts.map((_, index) => ({ id: String(index), duplicate: false }));

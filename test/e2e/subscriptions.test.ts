@@ -130,6 +130,37 @@ describe('a subscription', () => {
   });
 });
 
+describe('a consent that is older than an unsubscription', () => {
+  const old = { historical: true, consented_at: '2026-01-31T09:30:00Z' };
+
+  it('is not sent and becomes a dead letter, also when that is redriven', async () => {
+    relay = await startRelay();
+    await post('/v1/unsubscriptions', { email, channels, everywhere: true });
+    await relay.untilSettled();
+    await untilConsent(email, 'UNSUBSCRIBED');
+    const id = await post('/v1/subscriptions', { email, channels, ...old });
+    await relay.untilSettled();
+    const isWithdrawn = [{ id, lane: 'subscribe', reason: { code: 'consent_withdrawn' } }];
+    expect((await relay.get('/v1/dead-letters')).body.data).toMatchObject(isWithdrawn);
+    const redriven = await relay.post(`/v1/dead-letters/${id}/redrive`, {});
+    expect(redriven.body).toMatchObject({ redriven: 1 });
+    await relay.untilSettled();
+    expect((await relay.get('/v1/dead-letters')).body.data).toMatchObject(isWithdrawn);
+    expect(requestPaths()).toEqual(['profile-subscription-bulk-delete-jobs']);
+    const { accepted, deadLettered } = (await relay.counts()).subscribe;
+    expect([accepted, deadLettered]).toEqual([2, 2]);
+  });
+
+  it('does not hold back a new consent of the person', async () => {
+    relay = await startRelay();
+    await post('/v1/unsubscriptions', { email, channels, everywhere: true });
+    await relay.untilSettled();
+    await post('/v1/subscriptions', { email, channels });
+    await relay.untilSettled();
+    await untilConsent(email, 'SUBSCRIBED');
+  });
+});
+
 describe('a key without subscriptions:write', () => {
   it('pauses the subscriptions alone, and loses none', async () => {
     relay = await startRelay({

@@ -9,6 +9,9 @@ import { newestRules } from '../support/revisions.js';
 /** 2026-01-15T12:00:00.000Z, where the manual clock starts. */
 export const receivedAt = Date.UTC(2026, 0, 15, 12);
 
+/** Accepts all facts. */
+export const putFacts: Store['putFacts'] = () => Promise.resolve({ ok: true });
+
 /** Creates the intake over a store that accepts and keeps all drafts. */
 export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   const metrics = createMetrics('test');
@@ -25,7 +28,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   };
   let generated = 0;
   const { one, many } = createAccept({
-    store: { append },
+    store: { append, putFacts },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
     backfillAfterMs: Infinity,

@@ -181,7 +181,9 @@ type Fault = { readonly path: readonly (string | number)[]; readonly detail: str
 
 /** Members of a rule that hold no expression. */
 const fixed: ReadonlySet<string> = new Set(['when', 'each', 'amounts']);
-const kinds: readonly string[] = factKinds.filter((kind) => kind !== 'delivery');
+const kinds: readonly string[] = factKinds.filter(
+  (kind) => kind !== 'delivery' && kind !== 'consent',
+);
 
 function findRuleFaults(value: EventRule | ProfileRule): readonly Fault[] {
   const hasElement = value.each !== undefined;

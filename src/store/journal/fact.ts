@@ -34,6 +34,7 @@ export const kindNumbers: Readonly<Record<FactKind, number>> = {
   user: 5,
   device: 6,
   other: 7,
+  consent: 8,
 };
 const kindsByNumber = new Map(factKinds.map((kind) => [kindNumbers[kind], kind]));
 

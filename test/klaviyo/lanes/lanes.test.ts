@@ -68,7 +68,7 @@ describe('a request body', () => {
 describe('the body of a subscription job', () => {
   const element = '{"type":"profile","attributes":{}}';
   const join = (group: Parameters<typeof toSubscriptionGroup>[0], count = 1): unknown => {
-    const payload = toBytes(toGroupedPayload(toSubscriptionGroup(group), element));
+    const payload = toBytes(toGroupedPayload(toSubscriptionGroup(group), element, 0));
     return JSON.parse(laneApis.subscribe.body.join(Array(count).fill(payload)).toString());
   };
   const type = 'profile-subscription-bulk-create-job';
@@ -100,7 +100,7 @@ describe('the body of a subscription job', () => {
       isHistorical: true,
       customSource: '\u0001'.repeat(255),
     };
-    const payload = toBytes(toGroupedPayload(toSubscriptionGroup(group), element));
+    const payload = toBytes(toGroupedPayload(toSubscriptionGroup(group), element, 0));
     const { body } = laneApis.subscribe;
     expect(body.join([payload]).length).toBeLessThanOrEqual(body.overheadBytes + payload.length);
   });

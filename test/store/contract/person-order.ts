@@ -10,6 +10,7 @@ import {
   deadLetter,
   retry,
   settledAs,
+  startMs,
   toText,
 } from '../../support/builders.js';
 import { append, claim, type Open, type OpenStore, wideBounds } from './harness.js';
@@ -23,7 +24,7 @@ const aGroupedDraft = (
 ): Draft =>
   aDraft(lane, {
     ...(keys !== undefined && { keys }),
-    text: toGroupedPayload(group, `"${name}"`),
+    text: toGroupedPayload(group, `"${name}"`, startMs),
   });
 
 const aSubscription = (draft: Parameters<typeof aGroupedDraft>[1]): Draft =>

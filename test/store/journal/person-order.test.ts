@@ -12,7 +12,7 @@ it('an envelope waits while earlier ones of another lane are on disk only, since
   under = await openTestJournal({ maxWorkingSetBytes: 1 });
   const { store } = under;
   for (let block = 0; block < 3; block++) await append(store, someProfiles(2));
-  await append(store, [aDraft('subscribe', { text: toGroupedPayload('', '{}') })]);
+  await append(store, [aDraft('subscribe', { text: toGroupedPayload('', '{}', 0) })]);
   for (let block = 0; block < 2; block++) {
     const items = await claim(store, {}, 'profiles');
     expect(items).toHaveLength(2);

@@ -38,7 +38,10 @@ async function fill(): Promise<readonly string[]> {
   const kept: string[] = [];
   for (const lane of lanes) {
     const make = (): Draft =>
-      aDraft(lane, laneTraits[lane].isGrouped === true ? { text: toGroupedPayload('', '{}') } : {});
+      aDraft(
+        lane,
+        laneTraits[lane].isGrouped === true ? { text: toGroupedPayload('', '{}', 0) } : {},
+      );
     const before = await appendIds(under.store, [make(), make(), make(), make()]);
     const [delivered, buried, delayed, redriven] = await claim(under.store, {}, lane);
     await settle(lane, [

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import type { Fact } from '../../../src/model/fact.js';
+import { factKinds, type Fact } from '../../../src/model/fact.js';
 import { UnavailableError } from '../../../src/redis/connection.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
@@ -159,11 +159,12 @@ describe('the age of facts at a server', () => {
     const some = Array.from({ length: 100 }, (_, index) => fact(`d${index}`, '1'));
     await a.store.putFacts(some.map((one) => ({ ...one, kind: 'delivery' as const })));
     await clock.advance(1000);
-    for (let turn = 0; turn < 8; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
+    const turns = factKinds.length;
+    for (let turn = 0; turn < turns; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
     expect(await a.connection.call('ZCARD', `${prefix}:facts:delivery`)).toBe(36);
-    for (let turn = 0; turn < 8; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
+    for (let turn = 0; turn < turns; turn++) await a.store.putFacts([fact(`n${turn}`, '1')]);
     expect(await a.connection.call('ZCARD', `${prefix}:facts:delivery`)).toBe(0);
-    expect(await a.connection.call('HLEN', `${prefix}:facts`)).toBe(8);
+    expect(await a.connection.call('HLEN', `${prefix}:facts`)).toBe(turns);
   });
 });
 

@@ -1,0 +1,88 @@
+import { hash } from 'node:crypto';
+import { isJsonObject } from '../json/json.js';
+import type { Envelope } from '../model/envelope.js';
+import type { Draft } from '../model/envelope.js';
+import type { Fact } from '../model/fact.js';
+import { parseSubscriptionGroup, readDecidedAt, readElement, readGroup } from '../model/group.js';
+import type { Reason } from '../model/outcome.js';
+import type { GetFacts } from './facts.js';
+
+/**
+ * A consent never overrides an unsubscription that the person decided later.
+ *
+ * The order of the lanes keeps what was accepted in order. Two cases remain: a consent from the past that
+ * is posted after the unsubscription, and a subscription that was a dead letter meanwhile. So an accepted
+ * unsubscription leaves a fact for each identifier, channel and message type, and for its list if it
+ * names one. Before a subscription is sent, it is compared with these facts.
+ */
+
+/** The facts that the unsubscriptions among the drafts leave. */
+export function toRevocations(drafts: readonly Draft[]): readonly Fact[] {
+  return drafts.flatMap(({ lane, keys, payload }): readonly Fact[] => {
+    if (lane !== 'unsubscribe') return [];
+    const { listId = everywhere } = parseSubscriptionGroup(readGroup(payload));
+    const value = String(readDecidedAt(payload));
+    return listConsents(keys, payload).map((consent) => ({
+      kind: 'consent',
+      key: toConsentKey(consent, listId),
+      value,
+    }));
+  });
+}
+
+/**
+ * Returns the reason for each subscription that is older than an unsubscription which was accepted before
+ * it, by the id of its envelope. A subscription that was accepted before the unsubscription is sent
+ * before it, and is not listed.
+ */
+export async function findRevoked(
+  envelopes: readonly Envelope[],
+  getFacts: GetFacts,
+): Promise<ReadonlyMap<string, Reason>> {
+  const questions = envelopes.flatMap((envelope) => {
+    const { listId } = parseSubscriptionGroup(readGroup(envelope.payload));
+    const places = listId === undefined ? [everywhere] : [everywhere, listId];
+    return listConsents(envelope.keys, envelope.payload).flatMap((consent) =>
+      places.map((place) => ({ envelope, consent, key: toConsentKey(consent, place) })),
+    );
+  });
+  const found = await getFacts(questions.map(({ key }) => key));
+  const revoked = new Map<string, Reason>();
+  questions.forEach(({ envelope, consent }, index) => {
+    const revokedAt = Number(found[index] ?? NaN);
+    const isOlder = readDecidedAt(envelope.payload) < revokedAt;
+    if (isOlder && revokedAt <= envelope.acceptedAt) {
+      const at = new Date(revokedAt).toISOString();
+      const detail = `the person withdrew the consent for ${consent.channel} ${consent.type} later, at ${at}`;
+      revoked.set(envelope.id, { code: 'consent_withdrawn', detail });
+    }
+  });
+  return revoked;
+}
+
+/** Stands for the lists of an unsubscription from everything; no list has this name. */
+const everywhere = '*';
+
+type Consent = {
+  /** The identity key of the address or number. */
+  readonly identity: string;
+  readonly channel: string;
+  readonly type: string;
+};
+
+/** The consents that an element gives or withdraws. */
+function listConsents(keys: readonly string[], payload: Uint8Array): readonly Consent[] {
+  const element: unknown = JSON.parse(Buffer.from(readElement(payload)).toString());
+  const attributes = isJsonObject(element) ? element.attributes : undefined;
+  const subscriptions = isJsonObject(attributes) ? attributes.subscriptions : undefined;
+  if (!isJsonObject(subscriptions)) return [];
+  return Object.entries(subscriptions).flatMap(([channel, types]) => {
+    // The first character of a key is the kind of the identifier (identity.ts).
+    const identity = keys.find((key) => key.startsWith(channel === 'email' ? 'e' : 'p'));
+    if (identity === undefined || !isJsonObject(types)) return [];
+    return Object.keys(types).map((type) => ({ identity, channel, type }));
+  });
+}
+
+const toConsentKey = ({ identity, channel, type }: Consent, place: string): string =>
+  hash('sha256', `consent\n${identity}\n${channel}.${type}\n${place}`, 'base64url');
