@@ -100,7 +100,7 @@ async function mutateFiles(files) {
   const tests = (options.tests.length > 0 ? options.tests : [`test/${toFolder(files[0] ?? '')}`])
     .flatMap(listFiles)
     .filter((each) => each.endsWith('.test.ts'));
-  // Each further turn continues at or after a mutant that was stuck.
+  // Each further run starts with the mutant that was stuck, or with the one after it.
   while (run.results.size < mutants.length) {
     const plan = { root, tests, sources, mutants, done: [...run.results.keys()] };
     const steps = await runTests({

@@ -1,7 +1,6 @@
 import { hash } from 'node:crypto';
 import { isJsonObject } from '../json/json.js';
-import type { Envelope } from '../model/envelope.js';
-import type { Draft } from '../model/envelope.js';
+import type { Draft, Envelope } from '../model/envelope.js';
 import type { Fact } from '../model/fact.js';
 import { parseSubscriptionGroup, readDecidedAt, readElement, readGroup } from '../model/group.js';
 import type { Reason } from '../model/outcome.js';
