@@ -36,16 +36,15 @@ export type JournalStateOptions = Omit<StoreOptions, 'random'> & {
   readonly onClaimable: (lane: StoreLane) => void;
 };
 
-/** The share of a lane that is numbered with another: it has few envelopes. */
-const smallShare = 1 / 16;
+/** The share of all lanes that are numbered with another: they have few envelopes. */
+const smallShare = 1 / 8;
 
 const isSmall = (lane: StoreLane): boolean => laneTraits[lane].numberedWith !== undefined;
 
 /** The share of the memory for a lane. All shares together are 1. */
 function memoryShare(lane: StoreLane): number {
   const smallCount = lanes.filter(isSmall).length;
-  if (isSmall(lane)) return smallShare;
-  return (1 - smallCount * smallShare) / (lanes.length - smallCount);
+  return isSmall(lane) ? smallShare / smallCount : (1 - smallShare) / (lanes.length - smallCount);
 }
 
 export function createJournalState(options: JournalStateOptions): JournalState {
