@@ -8,6 +8,7 @@ import { openOffline } from '../../../src/store/journal/offline.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { someEvents } from '../../support/builders.js';
 import { append, atMost, factBounds } from '../contract/harness.js';
+import { encodeLegacyFact } from './legacy-fact.js';
 import { openTestJournal, type JournalSettings, type JournalUnderTest } from './under-test.js';
 
 let directory: string;
@@ -241,20 +242,11 @@ describe('facts in the journal', () => {
   });
 });
 
-/** A fact as an earlier version wrote it. */
-function encodeMemo(key: string, order: number, value: string): Buffer {
-  const bytes = Buffer.alloc(10 + Buffer.byteLength(value));
-  bytes.writeUIntLE(order, 4, 6);
-  bytes.write(value, 10);
-  bytes.writeUInt32LE(crc32(bytes.subarray(4), crc32(Buffer.from(key))), 0);
-  return bytes;
-}
-
 /** As an earlier version would: at the end of its order, and in the place of what it knew. */
 const writeMemos = (count: number, prefix: string, from = 1) =>
   onDisk(async ({ legacyFacts, legacyFactOrders }) => {
     for (const [index, { key, value }] of some(count, prefix).entries()) {
-      await legacyFacts.put(Buffer.from(key), encodeMemo(key, from + index, value));
+      await legacyFacts.put(Buffer.from(key), encodeLegacyFact(key, from + index, value));
       await legacyFactOrders.put(from + index, Buffer.from(key));
     }
   });
@@ -337,7 +329,9 @@ describe('facts of an earlier version', () => {
   it('are checked, and a damaged one is reported by its number', async () => {
     await open();
     await writeMemos(2, 'n');
-    await onDisk(({ legacyFacts }) => legacyFacts.put(Buffer.from('n1'), encodeMemo('n0', 2, 'x')));
+    await onDisk(({ legacyFacts }) =>
+      legacyFacts.put(Buffer.from('n1'), encodeLegacyFact('n0', 2, 'x')),
+    );
     await under.reopen();
     expect((await check()).faults).toEqual([
       expect.stringContaining('memo 2 has a wrong checksum'),

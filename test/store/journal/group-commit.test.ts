@@ -253,6 +253,17 @@ describe('a commit that fails', () => {
     expect(groups).toEqual([]);
   });
 
+  it('rejects the appends that arrived during it', async () => {
+    let fail = (): void => undefined;
+    endings.push(() => new Promise((_resolve, reject) => (fail = () => reject(new Error('EIO')))));
+    const answers = [commits.append('a')];
+    await settlePromises();
+    answers.push(commits.append('b'), commits.append('c'));
+    fail();
+    expect(await Promise.all(answers)).toEqual(['failed', 'failed', 'failed']);
+    expect(groups).toEqual([]);
+  });
+
   it('rejects later changes with the reason', async () => {
     endings.push(failed);
     await commits.append('a');
