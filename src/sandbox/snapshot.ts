@@ -62,6 +62,8 @@ export type SandboxState = {
   readonly profiles: readonly ProfileView[];
   readonly imports: readonly ImportJob[];
   readonly suppressionJobs: readonly SuppressionJob[];
+  /** Jobs on consent, suppressions and whole profiles whose work is not done yet. */
+  readonly openJobs: number;
   readonly deletions: readonly DeletionJob[];
   readonly catalog: {
     readonly items: readonly CatalogEntry[];
@@ -76,6 +78,11 @@ export type SandboxState = {
 
 /** The lists are copies. Their elements are shared and must not be changed. */
 export function createSnapshot(account: Account): SandboxState {
+  const jobs = [
+    ...Object.values(account.consentJobs),
+    ...Object.values(account.suppressionJobs),
+    ...Object.values(account.profileJobs),
+  ];
   return {
     events: account.activity.all().map(toEventView),
     profiles: Array.from(account.profiles.all(), (profile) =>
@@ -86,6 +93,7 @@ export function createSnapshot(account: Account): SandboxState {
       ...account.suppressionJobs.suppress.all(),
       ...account.suppressionJobs.unsuppress.all(),
     ].sort((a, b) => a.createdAt - b.createdAt),
+    openJobs: jobs.reduce((sum, each) => sum + each.openCount(), 0),
     deletions: [...account.profileJobs.deletions.all()].reverse(),
     catalog: {
       items: [...account.catalog.entries.item.values()],

@@ -1,7 +1,10 @@
 import { systemClock } from '../../src/clock.js';
+import type { RunningSandbox } from '../../src/sandbox/sandbox.js';
+import { settlePromises } from './manual-clock.js';
 import { createSeededRandom, type FaultRule } from '../../src/sandbox/faults.js';
 import { Ledger } from './ledger.js';
 import { moments, type Moment } from './moments.js';
+import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import { findProblems, readDeadLetters, type Evidence, type DeadLetterView } from './oracle.js';
 import { postEvent, runPosters, createSend } from './posters.js';
 import { runCommand } from './relay-process.js';
@@ -30,6 +33,7 @@ export type Tally = {
   readonly sent: number;
   readonly acknowledged: number;
   readonly delivered: number;
+  readonly deliveredBy: Readonly<Record<Lane, number>>;
   readonly merged: number;
   readonly deadLettered: number;
   /** Events sent to Klaviyo again that it had already recorded. */
@@ -55,6 +59,8 @@ export const createFaultRules = (kills: number): readonly FaultRule[] => [
   // Profiles in flight at a kill, beside others that were sent back: a restart must keep their order.
   { endpoint: 'bulk-profiles', probability: 0.3, delayMs: 250 },
   { endpoint: 'bulk-profiles', probability: 0.3, status: 503 },
+  { endpoint: 'subscribe', probability: 0.3, status: 503 },
+  { endpoint: 'unsubscribe', probability: 0.3, status: 503 },
   { endpoint: 'any', probability: 0.3, delayMs: 30 },
 ];
 
@@ -129,6 +135,7 @@ async function createCrashReport(run: Run, killsBy: CrashReport['killsBy']): Pro
   sandbox.clearFaults();
   for (const rule of [...poisonRules, ...(run.faults ?? [])]) sandbox.addFault(rule);
   const counts = await untilSettled(relay);
+  await untilJobsEnded(sandbox);
   const deadLetters = await fetchDeadLetters(await relay.url());
   const klaviyo = sandbox.state();
   const to = systemClock.now() + (run.clockOffsetMs ?? 0);
@@ -150,10 +157,11 @@ export function toTally(
     seed,
     posts: ledger.posts,
     lostResponses: ledger.lostResponses,
-    sent: ledger.sentEvents.size + ledger.sentUpdates,
-    acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size,
-    delivered: counts.events.delivered + counts.profiles.delivered,
+    sent: ledger.sentEvents.size + ledger.sentUpdates + ledger.sentActions,
+    acknowledged: ledger.acknowledgedEvents.size + ledger.updateIds.size + ledger.actionIds.size,
+    delivered: lanes.reduce((sum, lane) => sum + counts[lane].delivered, 0),
     merged: counts.profiles.merged,
+    deliveredBy: mapLanes((lane) => counts[lane].delivered),
     deadLettered: deadLetters.length,
     repeats: klaviyo.counters.repeats,
     seconds: Math.round((to - from) / 1000),
@@ -176,6 +184,11 @@ async function findProblemsAfterwards(run: Run): Promise<readonly string[]> {
     ...(check.code === 0 ? [] : [`store check ends with ${String(check.code)}:\n${check.output}`]),
     ...relay.errorLines(),
   ];
+}
+
+/** Resolves once Klaviyo has done the work of the jobs that it accepted. */
+export async function untilJobsEnded(sandbox: Pick<RunningSandbox, 'state'>): Promise<void> {
+  while (sandbox.state().openJobs > 0) await settlePromises();
 }
 
 /** Returns the number of a good event that was not posted yet. */
@@ -203,6 +216,9 @@ function truncateProblems(problems: readonly string[]): readonly string[] {
   return more > 0 ? [...problems.slice(0, maxProblems), `and ${more} more`] : problems;
 }
 
+export const formatLanes = ({ deliveredBy }: Tally): string =>
+  lanes.map((lane) => `${deliveredBy[lane]} ${lane}`).join(', ');
+
 /** Formats the report as a table. */
 export function toReportText(report: CrashReport): string {
   const killsBy = Object.entries(report.killsBy).map(([moment, count]) => `${count} ${moment}`);
@@ -214,7 +230,10 @@ export function toReportText(report: CrashReport): string {
       `${report.sent} in ${report.posts} requests; ${report.lostResponses} responses lost`,
     ],
     ['acknowledged', report.acknowledged],
-    ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
+    [
+      'delivered',
+      `${report.delivered} (${formatLanes(report)}), and ${report.merged} merged into newer ones`,
+    ],
     ['dead-lettered', report.deadLettered],
     ['repeats', `${report.repeats} events that Klaviyo had already recorded`],
     ['time', `${report.seconds} s`],

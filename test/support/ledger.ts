@@ -24,6 +24,10 @@ export class Ledger {
   readonly eventTimes = new Map<number, number>();
   /** When updates were sent, by person. */
   readonly #updateTimes = new Map<number, number[]>();
+  /** Number of sent actions by subscriber. All of them are acknowledged, except those in flight. */
+  readonly actions = new Map<number, number>();
+  readonly actionIds = new Set<string>();
+  readonly #actionTimes = new Map<number, number[]>();
   /** When each id was returned; a server that lost envelopes may return an id again. */
   readonly #idTimes = new Map<string, number[]>();
   /** Violations that a caller can see. */
@@ -37,7 +41,11 @@ export class Ledger {
   }
 
   get sentUpdates(): number {
-    return [...this.steps.values()].reduce((sum, count) => sum + count, 0);
+    return sumOf(this.steps);
+  }
+
+  get sentActions(): number {
+    return sumOf(this.actions);
   }
 
   recordSentEvents(numbers: readonly number[]): void {
@@ -65,6 +73,26 @@ export class Ledger {
       this.updateIds.add(id);
       addTime(this.#idTimes, id, this.#options.now());
     }
+  }
+
+  /** Returns the number of the subscriber's next action. */
+  recordSentAction(subscriber: number): number {
+    const step = this.actions.get(subscriber) ?? 0;
+    this.actions.set(subscriber, step + 1);
+    addTime(this.#actionTimes, subscriber, this.#options.now());
+    return step;
+  }
+
+  recordAcknowledgedAction(id: string): void {
+    if (this.actionIds.has(id) && !this.mayBeLost(id))
+      this.problems.push(`two actions were given the id ${id}`);
+    this.actionIds.add(id);
+    addTime(this.#idTimes, id, this.#options.now());
+  }
+
+  /** Returns true if an action of that subscriber may have been lost. */
+  mayHaveLostAction(subscriber: number): boolean {
+    return this.#actionTimes.get(subscriber)?.some(this.#options.mayBeLost) ?? false;
   }
 
   /** Returns true if the envelope with that id may have been lost in a failover. */
@@ -103,6 +131,10 @@ export class Ledger {
     this.eventTimes.set(number, now);
     addTime(this.#idTimes, id, now);
   }
+}
+
+function sumOf(counts: ReadonlyMap<number, number>): number {
+  return [...counts.values()].reduce((sum, count) => sum + count, 0);
 }
 
 function addTime<Key>(times: Map<Key, number[]>, key: Key, at: number): void {

@@ -1,4 +1,5 @@
 import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../../src/json/json.js';
+import type { Lane } from '../../src/model/lane.js';
 import type { EventView, SandboxState } from '../../src/sandbox/snapshot.js';
 import {
   toExpectedBadUpdate,
@@ -11,6 +12,7 @@ import {
 } from './expected.js';
 import type { Ledger } from './ledger.js';
 import { isConserved, type LaneCounts } from './relay.js';
+import { findSubscriberProblems, isSubscriber, isSubscriberEvent } from './subscribers.js';
 import { totalPersonCount, makeEvent, makeUpdate, toEventNumber, toPerson } from './seeded-load.js';
 
 /** What a run shows once nothing is buffered. */
@@ -19,7 +21,7 @@ export type Evidence = {
   readonly ledger: Ledger;
   readonly klaviyo: SandboxState;
   readonly deadLetters: readonly DeadLetterView[];
-  readonly counts: Readonly<Record<'events' | 'profiles', LaneCounts>>;
+  readonly counts: Readonly<Record<Lane, LaneCounts>>;
   /** Epoch ms between which the producer posted. */
   readonly from: number;
   readonly to: number;
@@ -29,19 +31,47 @@ export type DeadLetterView = { readonly lane: string; readonly payload: JsonObje
 
 /** Returns a sentence for each lost, duplicate, changed or invented record; empty if there is none. */
 export function findProblems(evidence: Evidence): readonly string[] {
-  const { ledger, klaviyo, deadLetters } = evidence;
+  const { ledger, klaviyo } = evidence;
   const profiles = new Map(klaviyo.profiles.map(({ id, attributes }) => [id, attributes]));
+  const seeded = withoutSubscribers(evidence);
   return [
     ...ledger.problems,
     ...findLost(evidence),
-    ...klaviyo.events.flatMap((event) =>
+    ...seeded.klaviyo.events.flatMap((event) =>
       checkEvent(event, profiles.get(event.profileId) ?? {}, evidence),
     ),
     ...findDuplicates(evidence),
-    ...deadLetters.flatMap((each) => checkDeadLetter(each, evidence)),
-    ...checkProfiles(evidence),
+    ...seeded.deadLetters.flatMap((each) => checkDeadLetter(each, evidence)),
+    ...checkProfiles(seeded),
+    ...checkSubscribers(evidence),
     ...checkCounts(evidence),
   ];
+}
+
+/** The evidence about events and profiles of `seeded-load.ts`. */
+function withoutSubscribers(evidence: Evidence): Evidence {
+  const { klaviyo, deadLetters } = evidence;
+  return {
+    ...evidence,
+    klaviyo: {
+      ...klaviyo,
+      events: klaviyo.events.filter(({ uniqueId }) => !isSubscriberEvent(uniqueId)),
+      profiles: klaviyo.profiles.filter(({ attributes }) => !isSubscriber(attributes.email)),
+    },
+    deadLetters: deadLetters.filter(isSeeded),
+  };
+}
+
+const isSeeded = ({ lane }: DeadLetterView): boolean => lane === 'events' || lane === 'profiles';
+
+function checkSubscribers({ seed, ledger, klaviyo, deadLetters }: Evidence): readonly string[] {
+  const certain = [...ledger.actions].filter(([number]) => !ledger.mayHaveLostAction(number));
+  return findSubscriberProblems(seed, new Map(certain), {
+    klaviyo,
+    deadLetters: deadLetters
+      .filter((each) => !isSeeded(each))
+      .map(({ payload }) => stringifyJson(payload)),
+  });
 }
 
 /** Reads a page of `/v1/dead-letters`; integers of any size keep their digits. */
@@ -113,7 +143,8 @@ function pickIdentifiers({
 
 function findDuplicates({ ledger, klaviyo }: Evidence): string[] {
   const recorded = findRepeats(klaviyo.events.map(({ uniqueId }) => uniqueId));
-  const ids = findRepeats([...ledger.acknowledgedEvents.values(), ...ledger.updateIds]).filter(
+  const { acknowledgedEvents, updateIds, actionIds } = ledger;
+  const ids = findRepeats([...acknowledgedEvents.values(), ...updateIds, ...actionIds]).filter(
     (id) => !ledger.mayBeLost(id),
   );
   return [

@@ -2,6 +2,7 @@ import { stringifyJson } from '../../src/json/json.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { Ledger } from './ledger.js';
 import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
+import { makeAction, subscriberCount } from './subscribers.js';
 
 export type PostResponse = { readonly status: number; readonly text: string };
 
@@ -22,6 +23,8 @@ type Poster = PostersOptions & { readonly random: Random; readonly nextEvent: ()
 
 const maxBatch = 20;
 const updaterCount = 4;
+const actorCount = 3;
+const maxActions = 8;
 const repeatShare = 0.05;
 
 /**
@@ -41,6 +44,9 @@ export async function runPosters(options: PostersOptions): Promise<void> {
       const act = share === 0 ? postOneUpdate : postUpdates;
       return untilStopped(createPoster(6 + share), (poster) => act(poster, share));
     }),
+    ...Array.from({ length: actorCount }, (_, share) =>
+      untilStopped(createPoster(10 + share), (poster) => postActions(poster, share)),
+    ),
   ]);
 }
 
@@ -94,6 +100,20 @@ async function postUpdates(poster: Poster, share: number): Promise<void> {
   const body = pick(random, [updates, { profiles: updates }]);
   const { ids } = await post(poster, '/v1/profiles/batch?ids=true', body);
   ledger.recordAcknowledgedUpdates(ids);
+}
+
+/**
+ * Several actions of one subscriber in a row, so that lanes have entries of one person at the same time. Each
+ * actor has its own subscribers, so the order of their actions is known.
+ */
+async function postActions(poster: Poster, share: number): Promise<void> {
+  const { seed, ledger, random } = poster;
+  const ownCount = Math.ceil((subscriberCount - share) / actorCount);
+  const subscriber = below(random, ownCount) * actorCount + share;
+  for (let left = 1 + below(random, maxActions); left > 0; left--) {
+    const { path, body } = makeAction(seed, subscriber, ledger.recordSentAction(subscriber));
+    ledger.recordAcknowledgedAction((await post(poster, path, body)).id);
+  }
 }
 
 /** Each updater has its own persons, so the order of their updates is known. */

@@ -8,7 +8,14 @@ import {
   type SandboxOptions,
 } from '../../src/sandbox/sandbox.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { poisonRules, toTally, createFaultRules, type Tally } from './crash-run.js';
+import {
+  poisonRules,
+  toTally,
+  createFaultRules,
+  formatLanes,
+  untilJobsEnded,
+  type Tally,
+} from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';
 import { watchMoments, type Moments } from './moments.js';
@@ -172,6 +179,7 @@ async function createRelaysReport(
   const counts = await buffer.counts();
   const to = systemClock.now();
   const { deadLetters, problems: differences } = await compareRelays(world, counts);
+  await untilJobsEnded(sandbox);
   const klaviyo = sandbox.state();
   const evidence = { seed, ledger, klaviyo, deadLetters, counts, from, to };
   const problems = [
@@ -216,7 +224,10 @@ export function toRelaysText(report: RelaysReport): string {
       `${report.sent} in ${report.posts} requests; ${report.lostResponses} responses lost, ${report.rejectedPosts} posts rejected`,
     ],
     ['acknowledged', report.acknowledged],
-    ['delivered', `${report.delivered}, and ${report.merged} merged into newer ones`],
+    [
+      'delivered',
+      `${report.delivered} (${formatLanes(report)}), and ${report.merged} merged into newer ones`,
+    ],
     ['dead-lettered', report.deadLettered],
     ['repeats', `${report.repeats} events that Klaviyo had already`],
     ['windows', `${report.violations} requests exceeded one`],

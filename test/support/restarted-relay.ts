@@ -2,6 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { systemClock } from '../../src/clock.js';
+import { getLaneApi } from '../../src/klaviyo/lanes/list.js';
 import { lanes, type Lane } from '../../src/model/lane.js';
 import {
   startSandbox,
@@ -72,10 +73,15 @@ export type World = {
 
 /** Short intervals, so that restarts take most of a test's time, and a small working set, so that a backlog stays on disk. */
 export const quickRelay: Readonly<Record<string, string>> = {
-  EVENT_FLUSH_INTERVAL_MS: '5',
-  PROFILE_FLUSH_INTERVAL_MS: '5',
-  EVENT_RATE_WINDOWS: 'off',
-  PROFILE_RATE_WINDOWS: 'off',
+  ...Object.fromEntries(
+    lanes.flatMap((lane) => {
+      const { prefix } = getLaneApi(lane).settings;
+      return [
+        [`${prefix}_FLUSH_INTERVAL_MS`, '5'],
+        [`${prefix}_RATE_WINDOWS`, 'off'],
+      ];
+    }),
+  ),
   RATE_LIMIT_PER_SECOND: '2000',
   RATE_LIMIT_BURST: '2000',
   RETRY_BASE_MS: '10',

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { systemClock, type Clock } from '../../src/clock.js';
 import { startSandbox, type RunningSandbox } from '../../src/sandbox/sandbox.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
-import { poisonRules, toTally, type Tally } from './crash-run.js';
+import { poisonRules, toTally, untilJobsEnded, type Tally } from './crash-run.js';
 import { Fleet } from './fleet.js';
 import { Ledger } from './ledger.js';
 import { watchMoments, type Moments } from './moments.js';
@@ -249,6 +249,7 @@ async function createTopologyReport(
   const to = clock.now();
   const afterwards = { ...world, seed: options.seed };
   const { deadLetters, problems: differences } = await compareRelays(afterwards, counts);
+  await untilJobsEnded(sandbox);
   const klaviyo = sandbox.state();
   const evidence = { seed: options.seed, ledger, klaviyo, deadLetters, counts, from: run.from, to };
   const lost = new Set(findLostEvents(evidence));

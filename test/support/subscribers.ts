@@ -1,0 +1,226 @@
+import type { JsonObject } from '../../src/json/json.js';
+import type { ConsentRecord } from '../../src/sandbox/consent.js';
+import { createSeededRandom } from '../../src/sandbox/faults.js';
+import type { ProfileView, SandboxState } from '../../src/sandbox/snapshot.js';
+import { pick } from './seeded-load.js';
+
+/**
+ * A load for all lanes, beside `seeded-load.ts`: each subscriber does one thing after the other, in an order
+ * that follows from the seed. The state at Klaviyo after all of it is known, because only one caller posts
+ * for a subscriber. So every exchange of their order across lanes stays visible.
+ */
+export const subscriberCount = 9;
+
+/** What a subscriber does in one step. */
+type ActionKind =
+  'update' | 'event' | 'subscribe' | 'join' | 'import' | 'unsubscribe' | 'unsubscribe-list';
+
+export type Action = {
+  readonly kind: ActionKind;
+  readonly path: string;
+  readonly body: JsonObject;
+};
+
+/** Only email marketing has suppressions and consent for single lists, so it shows most. */
+const channels = { email: ['marketing'] };
+const lists = ['ListA', 'ListB'] as const;
+
+const toEmail = (subscriber: number): string => `subscriber-${subscriber}@klaviyo-demo.com`;
+
+export const toActionInsertId = (subscriber: number, step: number): string =>
+  `subscriber-${subscriber}-${step}`;
+
+/** Returns true for the address of a subscriber. */
+export const isSubscriber = (email: unknown): boolean =>
+  typeof email === 'string' && email.startsWith('subscriber-');
+
+/** Returns true for the event of a subscriber. */
+export const isSubscriberEvent = (uniqueId: string): boolean => uniqueId.startsWith('subscriber-');
+
+const kinds: readonly ActionKind[] = [
+  ...(['update', 'event', 'subscribe', 'subscribe', 'join', 'join'] as const),
+  ...(['import', 'unsubscribe', 'unsubscribe-list'] as const),
+];
+
+export function makeAction(seed: number, subscriber: number, step: number): Action {
+  const random = createSeededRandom(seed + (subscriber + 1) * 1_000_033 + step * 7907);
+  const kind = pick(random, kinds);
+  const list = pick(random, lists);
+  const person = { email: toEmail(subscriber) };
+  switch (kind) {
+    case 'update':
+      return { kind, path: '/v1/profiles', body: { ...person, first_name: `Step ${step}` } };
+    case 'event':
+      return {
+        kind,
+        path: '/v1/events',
+        body: {
+          ...person,
+          event_name: 'Viewed Product',
+          insert_id: toActionInsertId(subscriber, step),
+        },
+      };
+    case 'subscribe':
+      return { kind, path: '/v1/subscriptions', body: { ...person, channels } };
+    case 'join':
+      return { kind, path: '/v1/subscriptions', body: { ...person, channels, list_id: list } };
+    case 'import': {
+      const consented_at = new Date(Date.UTC(2020, 0, 1) + step * 1000).toISOString();
+      const body = { ...person, channels, historical: true, consented_at };
+      return { kind, path: '/v1/subscriptions', body };
+    }
+    case 'unsubscribe':
+      return { kind, path: '/v1/unsubscriptions', body: { ...person, channels, everywhere: true } };
+    case 'unsubscribe-list':
+      return { kind, path: '/v1/unsubscriptions', body: { ...person, channels, list_id: list } };
+  }
+}
+
+/** A subscriber at Klaviyo, as far as the actions determine it. */
+type SubscriberState = {
+  readonly first_name: string | null;
+  readonly status: ConsentRecord['status'] | null;
+  /** Epoch ms of an imported consent; null for any other. */
+  readonly consentedAt: number | null;
+  readonly isSuppressed: boolean;
+  readonly lists: readonly string[];
+  readonly suppressedLists: readonly string[];
+};
+
+const unknownSubscriber: SubscriberState = {
+  first_name: null,
+  status: null,
+  consentedAt: null,
+  isSuppressed: false,
+  lists: [],
+  suppressedLists: [],
+};
+
+export type ExpectedSubscriber = {
+  readonly state: SubscriberState;
+  /** The `unique_id` of each event. */
+  readonly events: readonly string[];
+  /** The consents that an unsubscription had withdrawn before, as `consented_at`. They are dead letters. */
+  readonly withdrawn: readonly string[];
+};
+
+/** The state after `steps` actions, by Klaviyo's documentation and written independently of src. */
+export function toExpectedSubscriber(
+  seed: number,
+  subscriber: number,
+  steps: number,
+): ExpectedSubscriber {
+  let state = unknownSubscriber;
+  let hasWithdrawn = false;
+  const events: string[] = [];
+  const withdrawn: string[] = [];
+  for (let step = 0; step < steps; step++) {
+    const { kind, body } = makeAction(seed, subscriber, step);
+    if (kind === 'event') events.push(String(body.insert_id));
+    else if (kind === 'import' && hasWithdrawn) withdrawn.push(String(body.consented_at));
+    else state = applyAction(state, { kind, path: '', body });
+    hasWithdrawn ||= kind === 'unsubscribe';
+  }
+  return { state, events, withdrawn };
+}
+
+function applyAction(state: SubscriberState, { kind, body }: Action): SubscriberState {
+  const subscribed = { ...state, status: 'SUBSCRIBED', isSuppressed: false } as const;
+  switch (kind) {
+    case 'update':
+      return { ...state, first_name: String(body.first_name) };
+    case 'subscribe':
+      return { ...subscribed, consentedAt: null };
+    case 'import':
+      return { ...subscribed, consentedAt: Date.parse(String(body.consented_at)) };
+    case 'join': {
+      const list = String(body.list_id);
+      return {
+        ...subscribed,
+        consentedAt: null,
+        lists: withMember(state.lists, list),
+        suppressedLists: without(state.suppressedLists, list),
+      };
+    }
+    case 'unsubscribe-list': {
+      const list = String(body.list_id);
+      // Klaviyo unsubscribes a profile that is not in the list from everything.
+      if (!state.lists.includes(list)) return toUnsubscribed(state);
+      return {
+        ...state,
+        lists: without(state.lists, list),
+        suppressedLists: withMember(state.suppressedLists, list),
+      };
+    }
+    case 'unsubscribe':
+      return toUnsubscribed(state);
+    case 'event':
+      return state;
+  }
+}
+
+function toUnsubscribed(state: SubscriberState): SubscriberState {
+  return { ...state, status: 'UNSUBSCRIBED', consentedAt: null, isSuppressed: true };
+}
+
+function withMember(names: readonly string[], name: string): readonly string[] {
+  return [...new Set([...names, name])].sort();
+}
+
+function without(names: readonly string[], name: string): readonly string[] {
+  return names.filter((each) => each !== name);
+}
+
+/** Returns a sentence for each subscriber whose state, events or dead letters at Klaviyo are wrong. */
+export function findSubscriberProblems(
+  seed: number,
+  /** How many actions of each subscriber were posted. */
+  steps: ReadonlyMap<number, number>,
+  found: {
+    readonly klaviyo: Pick<SandboxState, 'profiles' | 'events'>;
+    /** The payloads of dead letters of subscriptions, as text. */
+    readonly deadLetters: readonly string[];
+  },
+): readonly string[] {
+  const profiles = new Map(found.klaviyo.profiles.map((each) => [each.attributes.email, each]));
+  const recorded = found.klaviyo.events.map(({ uniqueId }) => uniqueId).filter(isSubscriberEvent);
+  const events = new Set(recorded);
+  let eventCount = 0;
+  let withdrawnCount = 0;
+  const problems: string[] = [];
+  for (const [subscriber, count] of steps) {
+    const expected = toExpectedSubscriber(seed, subscriber, count);
+    const email = toEmail(subscriber);
+    const is = JSON.stringify(toSubscriberState(profiles.get(email)));
+    const must = JSON.stringify(expected.state);
+    if (is !== must) problems.push(`subscriber ${subscriber} is ${is} and not ${must}`);
+    eventCount += expected.events.length;
+    for (const id of expected.events) if (!events.has(id)) problems.push(`event ${id} is lost`);
+    withdrawnCount += expected.withdrawn.length;
+    for (const at of expected.withdrawn) {
+      const isThere = found.deadLetters.some((text) => text.includes(email) && text.includes(at));
+      if (!isThere) problems.push(`the consent of ${email} at ${at} is no dead letter`);
+    }
+  }
+  if (recorded.length !== eventCount)
+    problems.push(`subscribers have ${recorded.length} events, not ${eventCount}`);
+  // A consent that is posted again because its response was lost becomes a second dead letter.
+  if (found.deadLetters.length < withdrawnCount)
+    problems.push(`${found.deadLetters.length} consents are dead letters, not ${withdrawnCount}`);
+  return problems;
+}
+
+function toSubscriberState(profile: ProfileView | undefined): SubscriberState {
+  if (profile === undefined) return unknownSubscriber;
+  const record = profile.consent['email.marketing'];
+  const first = profile.attributes.first_name;
+  const isImported = record !== undefined && record.consentedAt < Date.UTC(2021, 0, 1);
+  return {
+    first_name: typeof first === 'string' ? first : null,
+    status: record?.status ?? null,
+    consentedAt: isImported ? record.consentedAt : null,
+    isSuppressed: profile.suppressions.length > 0,
+    lists: [...profile.lists].sort(),
+    suppressedLists: profile.listSuppressions.map(({ listId }) => listId).sort(),
+  };
+}
