@@ -30,9 +30,9 @@ export function toRevocations(drafts: readonly Draft[]): readonly Fact[] {
 }
 
 /**
- * Returns the reason for each subscription that is older than an unsubscription which was accepted before
- * it, by the id of its envelope. A subscription that was accepted before the unsubscription is sent
- * before it, and is not listed.
+ * Returns the reason for each subscription whose consent is older than the newest unsubscription, by the id
+ * of its envelope. A consent that was new when it was accepted is not compared: the order of the lanes
+ * sends it before a later unsubscription.
  */
 export async function findRevoked(
   envelopes: readonly Envelope[],
@@ -49,8 +49,10 @@ export async function findRevoked(
   const revoked = new Map<string, Reason>();
   questions.forEach(({ envelope, consent }, index) => {
     const revokedAt = Number(found[index] ?? NaN);
-    const isOlder = readDecidedAt(envelope.payload) < revokedAt;
-    if (isOlder && revokedAt <= envelope.acceptedAt) {
+    const decidedAt = readDecidedAt(envelope.payload);
+    // A redrive accepts the envelope anew, so a consent that was a dead letter meanwhile is compared.
+    const isFromThePast = decidedAt < envelope.acceptedAt;
+    if (isFromThePast && decidedAt < revokedAt) {
       const at = new Date(revokedAt).toISOString();
       const detail = `the person withdrew the consent for ${consent.channel} ${consent.type} later, at ${at}`;
       revoked.set(envelope.id, { code: 'consent_withdrawn', detail });

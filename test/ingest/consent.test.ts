@@ -97,9 +97,15 @@ it('after an unsubscription from a list, only an older consent to this list is w
   expect(await findReasons(fromA, old)).toEqual([]);
 });
 
-it('a subscription that was accepted before the unsubscription is sent before it', async () => {
+it('a consent that was new when it was accepted is sent before a later unsubscription', async () => {
+  const everywhere = { ...byEmail, everywhere: true };
+  expect(await findReasons(everywhere, byEmail, startMs - 1)).toEqual([]);
+});
+
+it('a consent from the past is withdrawn by an unsubscription that comes before it is sent', async () => {
+  const everywhere = { ...byEmail, everywhere: true };
   const old = { ...byEmail, ...historical(startMs - minute) };
-  expect(await findReasons({ ...byEmail, everywhere: true }, old, startMs - 1)).toEqual([]);
+  expect(await findReasons(everywhere, old, startMs - 1)).toEqual(['su_1 consent_withdrawn']);
 });
 
 it('drafts of other lanes leave no facts, and the facts contain no address', () => {
