@@ -58,7 +58,7 @@ const app = await createServer({
     discard: never,
   },
   readiness: never,
-  refusal: never,
+  backpressure: never,
   flush: never,
   isDraining: never,
 });

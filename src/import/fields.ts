@@ -43,7 +43,7 @@ export function findPath(name: string, lane: ImportLane): Path | null {
   return lane === 'profiles' && locationFields.includes(part) ? [object, part] : null;
 }
 
-/** The field names that `toPath` accepts. They are suggested for misspelt names. */
+/** The field names that `findPath` accepts. They are suggested for misspelt names. */
 export function listFieldNames(lane: ImportLane): readonly string[] {
   if (lane === 'events') return fields.events;
   return [...fields.profiles, ...locationFields.map((name) => `location.${name}`)];

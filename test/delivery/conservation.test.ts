@@ -104,11 +104,11 @@ async function live(life: Life): Promise<void> {
     await advance(life.stopsAtMs);
   }
   await under.stop();
-  const letters = (await store.deadLetters({}, { limit: 1000 })).data.map(toText);
-  expect(letters.filter((text) => !isBad(text))).toEqual([]);
+  const deadLetters = (await store.deadLetters({}, { limit: 1000 })).data.map(toText);
+  expect(deadLetters.filter((text) => !isBad(text))).toEqual([]);
   if (life.stopsAtMs === null) {
     const bad = [...events, ...profiles].map(toText).filter(isBad);
-    expect([...letters].sort()).toEqual(bad.sort());
+    expect([...deadLetters].sort()).toEqual(bad.sort());
     for (const lane of lanes) expect(store.depth(lane).count).toBe(0);
   }
   await store.close();

@@ -459,7 +459,7 @@ describe('the delivery loop with a wrong or jumping wall clock', () => {
     expect(store.depth('events')).toMatchObject({ count: 3, deadLetters: 0 });
     await advance(30_000);
     expect(store.depth('events')).toMatchObject({ count: 0, deadLetters: 3 });
-    const [letter] = (await store.deadLetters({}, { limit: 1 })).data;
-    expect(letter?.reason.code).toBe('too_old');
+    const [deadLetter] = (await store.deadLetters({}, { limit: 1 })).data;
+    expect(deadLetter?.reason.code).toBe('too_old');
   });
 });

@@ -36,8 +36,8 @@ describe('profiles of one person in the engine', () => {
     await append(ofOnePerson('a1', 'bad', 'a3'));
     await advance(2000);
     expect(requests.map(({ texts }) => texts)).toEqual([['a1+bad+a3'], ['a1'], ['bad'], ['a3']]);
-    const letters = (await store.deadLetters({}, { limit: 10 })).data;
-    expect(letters.map(toText)).toEqual(['bad']);
+    const deadLetters = (await store.deadLetters({}, { limit: 10 })).data;
+    expect(deadLetters.map(toText)).toEqual(['bad']);
     expect(buffered(store)).toBe(0);
   });
 
@@ -90,8 +90,8 @@ describe('an import job in the engine', () => {
     const { store, append, advance } = await start(() => pending('job-1'), { jobs });
     await append(someProfiles(3));
     await advance(2000);
-    const letters = (await store.deadLetters({}, { limit: 10 })).data;
-    expect(letters.map(toText)).toEqual(['n1']);
+    const deadLetters = (await store.deadLetters({}, { limit: 10 })).data;
+    expect(deadLetters.map(toText)).toEqual(['n1']);
     expect(buffered(store)).toBe(0);
     const [delivery] = (await store.deliveries({}, { limit: 1 })).data;
     expect(delivery).toMatchObject({ result: 'partial', delivered: 2, deadLettered: 1 });

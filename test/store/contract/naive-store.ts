@@ -106,20 +106,20 @@ export class NaiveStore {
 
   /** Returns how many match. */
   redrive({ lane }: DeadLetterFilter): number {
-    const letters = this.#letters(lane);
-    for (const letter of letters) {
-      letter.state = 'waiting';
-      letter.attempts = 0;
-      letter.alone = false;
-      this.#remember(letter.lane, letter.keys, letter.id);
+    const deadLetters = this.#deadLetters(lane);
+    for (const deadLetter of deadLetters) {
+      deadLetter.state = 'waiting';
+      deadLetter.attempts = 0;
+      deadLetter.alone = false;
+      this.#remember(deadLetter.lane, deadLetter.keys, deadLetter.id);
     }
-    return letters.length;
+    return deadLetters.length;
   }
 
   discard({ lane }: DeadLetterFilter): number {
-    const letters = this.#letters(lane);
-    for (const letter of letters) letter.state = 'discarded';
-    return letters.length;
+    const deadLetters = this.#deadLetters(lane);
+    for (const deadLetter of deadLetters) deadLetter.state = 'discarded';
+    return deadLetters.length;
   }
 
   depth(lane: StoreLane): { count: number; bytes: number; deadLetters: number } {
@@ -127,7 +127,7 @@ export class NaiveStore {
     return {
       count: unsettled.length,
       bytes: unsettled.reduce((sum, { bytes }) => sum + bytes, 0),
-      deadLetters: this.#letters(lane).length,
+      deadLetters: this.#deadLetters(lane).length,
     };
   }
 
@@ -163,7 +163,7 @@ export class NaiveStore {
     return [...this.entries.values()].filter((entry) => entry.lane === lane);
   }
 
-  #letters(lane: StoreLane | undefined): readonly Entry[] {
+  #deadLetters(lane: StoreLane | undefined): readonly Entry[] {
     return [...this.entries.values()].filter(
       (entry) => entry.state === 'dead' && entry.lane === (lane ?? entry.lane),
     );

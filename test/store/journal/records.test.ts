@@ -191,7 +191,7 @@ describe('a retry that is read back', () => {
 });
 
 describe('a dead letter', () => {
-  const letter = {
+  const deadLetter = {
     id: 'ev_abcdef_1',
     lane: 'events',
     seq: 1,
@@ -205,15 +205,15 @@ describe('a dead letter', () => {
   } as const;
 
   it('is read as it was written', () => {
-    const read = decodeDeadLetter(encodeDeadLetter(letter), 'it');
+    const read = decodeDeadLetter(encodeDeadLetter(deadLetter), 'it');
     expect({ ...read, payload: [...read.payload] }).toEqual({
-      ...letter,
-      payload: [...letter.payload],
+      ...deadLetter,
+      payload: [...deadLetter.payload],
     });
   });
 
   it('with a changed byte is rejected', () => {
-    const bytes = encodeDeadLetter(letter);
+    const bytes = encodeDeadLetter(deadLetter);
     for (let at = 0; at < bytes.byteLength; at++) {
       const changed = Buffer.from(bytes);
       changed[at] = changed[at]! ^ 1;

@@ -18,7 +18,7 @@ import {
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, appendIds, claim, toClaimed } from '../contract/harness.js';
-import { fickle } from './fickle.js';
+import { createFaultyConnection } from './faulty-connection.js';
 import { openTestRedis, type RedisSettings, type RedisUnderTest } from './under-test.js';
 
 let server: RedisServer;
@@ -57,7 +57,7 @@ const another = (settings: Partial<RedisSettings> = {}): Promise<RedisUnderTest>
 
 /** A relay whose way to the server can be cut, and one that lives on. */
 async function openApart() {
-  const { state, wrap } = fickle();
+  const { state, wrap } = createFaultyConnection();
   const [a] = await open(1, { wrap });
   const b = await another();
   opened.push(b);
@@ -295,7 +295,7 @@ describe('a relay that dies', () => {
 
   it.each([1, 2, 3])(
     'and comes back learns what it lost, though %i answers that would say so are lost',
-    async (lostAnswers) => {
+    async (lostReplies) => {
       const { state, a, b } = await openApart();
       await append(a.store, [aProfile({ keys: ['ea'] })]);
       const held = (await claim(a.store, {}, 'profiles')).flat();
@@ -303,9 +303,9 @@ describe('a relay that dies', () => {
       state.isCutOff = true;
       await pass(leaseMs, [b]);
       state.isCutOff = false;
-      state.losesLooks = lostAnswers;
-      for (let look = 0; look <= lostAnswers; look++) await a.session.heartbeat();
-      expect(state.losesLooks).toBe(0);
+      state.lostHeartbeats = lostReplies;
+      for (let look = 0; look <= lostReplies; look++) await a.session.heartbeat();
+      expect(state.lostHeartbeats).toBe(0);
       expect(a.session.hasLease()).toBe(true);
       expect(a.store.stillOwned(held)).toBe(false);
       expect(await claim(a.store, {}, 'profiles')).toHaveLength(1);
@@ -473,10 +473,10 @@ it('requests of one turn share a round trip, and each has an answer of its own',
 
 describe('a claim whose answer is lost', () => {
   it('is given back as soon as the server answers again', async () => {
-    const { state, wrap } = fickle();
+    const { state, wrap } = createFaultyConnection();
     const [a] = await open(1, { wrap });
     await append(a!.store, someEvents(3));
-    state.lose = 'answer';
+    state.claimFault = 'reply';
     expect(await claim(a!.store)).toEqual([]);
     await a!.session.heartbeat();
     await pass(100);
@@ -484,14 +484,14 @@ describe('a claim whose answer is lost', () => {
   });
 
   it('claims nothing where it reaches the server only after it was given up', async () => {
-    const { state, wrap } = fickle();
+    const { state, wrap } = createFaultyConnection();
     const [a] = await open(1, { wrap });
     await append(a!.store, someEvents(3));
-    state.lose = 'script';
+    state.claimFault = 'script';
     expect(await claim(a!.store)).toEqual([]);
     await a!.session.heartbeat();
     await pass(100);
-    await state.late();
+    await state.runLate();
     expect(await claim(a!.store)).toHaveLength(3);
   });
 
@@ -499,21 +499,21 @@ describe('a claim whose answer is lost', () => {
     const { state, a, b } = await openApart();
     await append(a.store, someEvents(1));
     // The process stands still between the server's answer and its turn to read it.
-    state.onAnswer = () => pass(leaseMs + 1000, [b]);
+    state.onClaimReply = () => pass(leaseMs + 1000, [b]);
     expect(await claim(a.store)).toEqual([]);
     expect(await claim(b.store)).toHaveLength(1);
   });
 
   it('claims nothing for a relay that was taken for dead meanwhile', async () => {
-    const { state, wrap } = fickle();
+    const { state, wrap } = createFaultyConnection();
     const [a] = await open(1, { wrap });
     opened.push(await another());
     const b = opened[1]!;
     await append(b.store, someEvents(1));
-    state.lose = 'script';
+    state.claimFault = 'script';
     await claim(a!.store);
     await pass(leaseMs, [b]);
-    await state.late();
+    await state.runLate();
     expect(await claim(b.store)).toHaveLength(1);
   });
 });

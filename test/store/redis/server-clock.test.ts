@@ -3,7 +3,7 @@ import { ack, anEvent, retry, settledAs, someEvents } from '../../support/builde
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
 import { append, claim } from '../contract/harness.js';
-import { fickle } from './fickle.js';
+import { createFaultyConnection } from './faulty-connection.js';
 import { openTestRedis, type RedisSettings, type RedisUnderTest } from './under-test.js';
 
 let server: RedisServer;
@@ -127,7 +127,7 @@ describe.each(steps)("a server's clock that is set %s", (_what, stepMs) => {
 });
 
 it('a server that was away for longer than the lease takes nothing from relays that come back later', async () => {
-  const { state, wrap } = fickle();
+  const { state, wrap } = createFaultyConnection();
   const [a, b] = await open(2, { wrap });
   await append(a!.store, someEvents(1));
   const held = await claim(a!.store);
