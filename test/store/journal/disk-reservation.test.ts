@@ -7,6 +7,9 @@ import {
   DiskReservation,
   countNeededBytes,
 } from '../../../src/store/journal/disk-reservation.js';
+import { readUsedBytes } from '../../../src/store/journal/free-pages.js';
+import { openTables } from '../../../src/store/journal/tables.js';
+import { put } from '../../../src/store/journal/write.js';
 
 const chunkBytes = 4 * 1024 * 1024;
 
@@ -67,13 +70,40 @@ describe("room at the end of the journal's file", () => {
   });
 });
 
-describe('what a transaction may need', () => {
+describe('the space that is reserved for a transaction', () => {
+  const toWrites = (count: number, bytes: number) =>
+    Array.from({ length: count }, () => ({ bytes, run: () => undefined }));
+
   it('grows with what it writes, and an append leaves some for the settlement that makes room', () => {
-    const write = (bytes: number) => ({ bytes, run: () => undefined });
-    const settlement = countNeededBytes([write(1000)], false);
-    expect(countNeededBytes([write(1000), write(5000)], false)).toBeGreaterThan(
+    const settlement = countNeededBytes(toWrites(1, 1000), false);
+    expect(countNeededBytes([...toWrites(1, 1000), ...toWrites(1, 5000)], false)).toBeGreaterThan(
       settlement + 10_000,
     );
-    expect(countNeededBytes([write(1000)], true) - settlement).toBe(1024 * 1024);
+    expect(countNeededBytes(toWrites(1, 1000), true) - settlement).toBe(1024 * 1024);
+  });
+
+  it('is so little that a settlement fits on a disk that is nearly full', () => {
+    expect(countNeededBytes(toWrites(3, 300), false)).toBeLessThan(600_000);
+    expect(countNeededBytes(toWrites(1000, 100), false)).toBeLessThan(2_000_000);
+  });
+
+  it.each([
+    ['one small value', 1, 1],
+    ['many small values under scattered keys', 5000, 50],
+    ['values that fill a page and a little of the next', 100, 4100],
+    ['a large value', 1, 5_000_000],
+  ])('is enough for %s', async (_name, count, bytes) => {
+    const tables = openTables(join(directory, 'journal.mdb'));
+    const writes = Array.from({ length: count }, (_, index) => {
+      const key = Buffer.from(`${(index * 7919) % 10_007}/${'k'.repeat(100)}`);
+      return put(tables.facts, key, Buffer.alloc(bytes));
+    });
+    const before = readUsedBytes(tables);
+    await tables.environment.batch(() => {
+      for (const { run } of writes) run();
+    });
+    expect(readUsedBytes(tables) - before).toBeGreaterThan(count * bytes);
+    expect(readUsedBytes(tables) - before).toBeLessThanOrEqual(countNeededBytes(writes, false));
+    await tables.environment.close();
   });
 });

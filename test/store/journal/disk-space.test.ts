@@ -1,3 +1,5 @@
+import { statfsSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { afterEach, describe, expect, it } from 'vitest';
 import { DiskSpace } from '../../../src/store/journal/disk-space.js';
 import { createManualClock } from '../../support/manual-clock.js';
@@ -167,6 +169,15 @@ describe('the free space of the volume', () => {
 describe('a journal on a volume that is nearly full', () => {
   let under: JournalUnderTest;
   afterEach(() => under.close());
+
+  it.each([
+    ['accepts if its volume has more than the reserve', 0.5, null],
+    ['accepts nothing if its volume has less than the reserve', 2, 'disk'],
+  ])('%s', async (_name, share, reason) => {
+    const { bavail, bsize } = statfsSync(tmpdir());
+    under = await openTestJournal({ reserveBytes: share * bavail * bsize });
+    expect(under.store.backpressure()?.reason ?? null).toBe(reason);
+  });
 
   it('accepts nothing, still settles, and accepts again once there is space', async () => {
     const free = { bytes: 100_000_000 };

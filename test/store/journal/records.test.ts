@@ -64,7 +64,9 @@ describe('a block', () => {
       payload: new Uint8Array(seq % 700),
     }));
     const blocks = cutIntoBlocks(many);
-    expect(blocks.flat()).toEqual(many);
+    const entries = blocks.flat();
+    expect(entries).toHaveLength(3000);
+    expect(entries.findIndex((each, index) => each !== many[index])).toBe(-1);
     for (const block of blocks) {
       expect(block.length).toBeLessThanOrEqual(maxBlockCount);
       expect(block.reduce((sum, one) => sum + countEntryBytes(one), 0)).toBeLessThanOrEqual(
@@ -72,7 +74,7 @@ describe('a block', () => {
       );
     }
     const huge = { ...many[0]!, payload: new Uint8Array(maxBlockBytes) };
-    expect(cutIntoBlocks([huge, huge])).toEqual([[huge], [huge]]);
+    expect(cutIntoBlocks([huge, huge]).map(({ length }) => length)).toEqual([1, 1]);
     expect(cutIntoBlocks([])).toEqual([]);
   });
 });
