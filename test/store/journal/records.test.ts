@@ -1,5 +1,7 @@
+import { crc32 } from 'node:zlib';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { factKinds } from '../../../src/model/fact.js';
 import {
   cutIntoBlocks,
   DamagedError,
@@ -21,6 +23,15 @@ import {
   type EnvelopeState,
   type RetryState,
 } from '../../../src/store/journal/envelope-state.js';
+import {
+  decodeFact,
+  decodeLegacyFact,
+  decodePlace,
+  encodeFact,
+  encodePlace,
+  toFactTableKey,
+} from '../../../src/store/journal/fact.js';
+import { encodeLegacyFact } from './legacy-fact.js';
 
 const key = fc.string({ unit: fc.constantFrom('a', 'z', 'A', '0', '-', '_'), maxLength: 30 });
 const entry: fc.Arbitrary<Entry> = fc.record({
@@ -140,6 +151,30 @@ describe('the stored form of format 1', () => {
       payload: '{}',
     });
   });
+
+  it('of a fact and of its place is the one that earlier versions wrote', () => {
+    const key = Buffer.from('a');
+    const fact = { kind: 'payment', order: 0x0102, at: 0x0304, value: 'v' } as const;
+    const stored = Buffer.from('d1223cfd0202010000000004030000000076', 'hex');
+    expect(encodeFact(key, fact).toString('hex')).toBe(stored.toString('hex'));
+    expect(decodeFact(key, stored, 'it')).toEqual(fact);
+    expect(encodePlace({ key, at: 0x0304 }).toString('hex')).toBe('04030000000061');
+  });
+
+  it.each([
+    [0, 'delivery'],
+    [1, 'order'],
+    [2, 'payment'],
+    [3, 'charge'],
+    [4, 'customer'],
+    [5, 'user'],
+    [6, 'device'],
+    [7, 'other'],
+    [8, 'consent'],
+  ] as const)('of a fact has the number %d for the kind %s', (number, kind) => {
+    const bytes = encodeFact(Buffer.from('a'), { kind, order: 1, at: 1, value: '' });
+    expect(bytes.readUInt8(4)).toBe(number);
+  });
 });
 
 const aTrial = (attempts: number): RetryState => ({
@@ -222,4 +257,74 @@ describe('a dead letter', () => {
       expect(() => decodeDeadLetter(changed, 'it')).toThrow(DamagedError);
     }
   });
+});
+
+describe('a fact', () => {
+  const stored = fc.record({
+    kind: fc.constantFrom(...factKinds),
+    order: fc.nat({ max: 2 ** 48 - 1 }),
+    at: fc.nat({ max: 2 ** 48 - 1 }),
+    value: fc.string({ unit: 'grapheme' }),
+  });
+  const key = Buffer.from('order/1');
+  const fact = { kind: 'order', order: 1, at: 2, value: 'né' } as const;
+
+  it('is read as it was written', () => {
+    fc.assert(
+      fc.property(stored, (one) => {
+        expect(decodeFact(key, encodeFact(key, one), 'it')).toEqual(one);
+      }),
+    );
+    const empty = { ...fact, value: '' };
+    expect(decodeFact(key, encodeFact(key, empty), 'it')).toEqual(empty);
+  });
+
+  it('of an earlier version is read as that version wrote it', () => {
+    for (const value of ['', 'né']) {
+      const bytes = encodeLegacyFact('order/1', 2 ** 48 - 1, value);
+      expect(decodeLegacyFact(key, bytes, 'it')).toEqual({ order: 2 ** 48 - 1, value });
+    }
+  });
+
+  it.each([
+    ['this version', encodeFact(key, fact), decodeFact],
+    ['an earlier version', encodeLegacyFact('order/1', 1, 'né'), decodeLegacyFact],
+  ])('of %s with a changed byte, a missing end or another key is rejected', (_, bytes, decode) => {
+    for (let at = 0; at < bytes.byteLength; at++) {
+      const changed = Buffer.from(bytes);
+      changed[at]! ^= 1;
+      expect(() => decode(key, changed, 'it')).toThrow(DamagedError);
+      expect(() => decode(key, bytes.subarray(0, at), 'it')).toThrow(DamagedError);
+    }
+    expect(() => decode(Buffer.from('order/2'), bytes, 'it')).toThrow('it has a wrong checksum');
+  });
+
+  it('of an unknown kind is rejected', () => {
+    const bytes = encodeFact(key, fact);
+    bytes.writeUInt8(99, 4);
+    bytes.writeUInt32LE(crc32(bytes.subarray(4), crc32(key)), 0);
+    expect(() => decodeFact(key, bytes, 'it')).toThrow('it is of no known kind');
+  });
+
+  it('has a key of 1 to 1978 bytes', () => {
+    expect(() => toFactTableKey('')).toThrow(RangeError);
+    expect(() => toFactTableKey('é'.repeat(990))).toThrow(RangeError);
+    expect(toFactTableKey('é'.repeat(989))).toHaveLength(1978);
+  });
+
+  it('has a place with its time and its key', () => {
+    const place = { at: 2 ** 48 - 1, key };
+    expect(decodePlace(encodePlace(place))).toEqual(place);
+  });
+});
+
+it('damage is an error with a name, what is damaged and how to learn more', () => {
+  const decode = () => decodeBlock(Buffer.alloc(9), 'block 1');
+  expect(decode).toThrow(
+    expect.objectContaining({
+      name: 'DamagedError',
+      message:
+        'the journal is damaged: block 1 is no block; `klaviyo-relay store check` tells more',
+    }),
+  );
 });
