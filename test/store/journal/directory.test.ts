@@ -20,7 +20,15 @@ import { readHead } from '../../../src/store/journal/file-head.js';
 import { openFormat, type Migration } from '../../../src/store/journal/format.js';
 import { openOffline } from '../../../src/store/journal/offline.js';
 import { openTables } from '../../../src/store/journal/tables.js';
-import { anEvent, someEvents, startMs } from '../../support/builders.js';
+import {
+  ack,
+  anEvent,
+  bounds,
+  retry,
+  settledAs,
+  someEvents,
+  startMs,
+} from '../../support/builders.js';
 import { append, deadLetterAll } from '../contract/harness.js';
 import { openTestJournal } from './under-test.js';
 
@@ -197,6 +205,31 @@ describe('a journal format', () => {
     );
   });
 
+  it.each([
+    ['without a record of its format', 'has no format record: it is damaged', ['format']],
+    ['without totals', 'has no usable totals: it is damaged', ['totals']],
+  ])('of a journal %s is rejected', async (_name, says, names) => {
+    await makeJournal();
+    const tables = openTables(file());
+    for (const name of names) await tables.meta.remove(name);
+    await tables.environment.close();
+    expect(await why(() => openTestJournal({ directory }))).toBe(`DATA_DIR ${directory} ${says}`);
+  });
+
+  it.each([
+    ['the version 0', { version: 0 }],
+    ['an epoch of another form', { epoch: 'ABCDEF' }],
+  ])('with %s is not one of this application', async (_name, changed) => {
+    await makeJournal();
+    const tables = openTables(file());
+    const format = { application: 'klaviyo-relay', version: 1, epoch: 'abcdef' };
+    await tables.meta.put('format', { ...format, ...changed });
+    await tables.environment.close();
+    expect(await why(() => openTestJournal({ directory }))).toContain(
+      "holds a journal that is not klaviyo-relay's",
+    );
+  });
+
   it('of an older relay is migrated one version at a time, each in one transaction', async () => {
     await makeJournal();
     const tables = openTables(file());
@@ -271,6 +304,44 @@ describe('a stopped relay’s journal', () => {
     expect(lines[1]).toContain('"payload":{"n":12345678901234567890}}');
     expect(JSON.parse(lines[1]!)).toMatchObject({ kind: 'dead_letter', reason: { code: 'bad' } });
     await offline.close();
+  });
+
+  it('exports the attempts of envelopes, and none that are settled', async () => {
+    const { store } = await openTestJournal({ directory });
+    await append(
+      store,
+      ['0', '1', '2'].map((text) => anEvent({ text })),
+    );
+    const items = await store.claim('events', bounds());
+    const settled = [
+      ...settledAs(items.slice(0, 1), ack),
+      ...settledAs(items.slice(1, 2), retry(60_000)),
+    ];
+    await store.settle({ lane: 'events', settled });
+    await store.close();
+    const offline = await openOffline(directory, startMs);
+    const lines = [...offline.export(() => undefined)].map((line) => JSON.parse(line) as object);
+    expect(lines).toMatchObject([
+      { kind: 'envelope', lane: 'events', attempts: 1, payload: 1 },
+      { kind: 'envelope', lane: 'events', attempts: 0, payload: 2 },
+    ]);
+    await offline.close();
+  });
+
+  it('keeps its length if it is read although it was truncated', async () => {
+    await makeJournal();
+    const bytes = 10 * 4096;
+    truncateSync(file(), bytes);
+    const faults = await why(async () => {
+      const offline = await openOffline(directory, startMs);
+      try {
+        throw new Error([...offline.check()].join());
+      } finally {
+        await offline.close();
+      }
+    });
+    expect(faults).not.toBe('');
+    expect(statSync(file()).size).toBe(bytes);
   });
 
   it('exports everything except damaged entries, which it reports', async () => {

@@ -208,6 +208,14 @@ describe('the check of facts', () => {
     expect(check()).toEqual(['fact 1 of order has another place than its index']);
   });
 
+  it('reports one that is not there', async () => {
+    await tables.facts.remove(key);
+    expect(check()).toEqual([
+      'fact 1 of order is not there',
+      'there are 1 facts, and 2 in the order of their age',
+    ]);
+  });
+
   it('reports an index of an unknown kind', async () => {
     await tables.factOrders.put([99, 1], tables.factOrders.get([1, 1])!);
     expect(check()).toEqual([
@@ -220,10 +228,12 @@ describe('the check of facts', () => {
     await tables.legacyFactOrders.put(1, key);
     await tables.legacyFactOrders.put(2, Buffer.from('b'));
     await tables.legacyFacts.put(Buffer.from('b'), encodeLegacyFact('b', 3, '1'));
+    await tables.legacyFactOrders.put(3, Buffer.from('c'));
+    await tables.legacyFacts.put(Buffer.from('c'), encodeLegacyFact('c', 3, '1'));
     expect(check()).toEqual([
       'memo 1 is not there',
       'memo 2 has another number than its index',
-      'there are 1 memos, and 2 in the order of their age',
+      'there are 2 memos, and 3 in the order of their age',
     ]);
   });
 });
