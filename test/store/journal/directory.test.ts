@@ -17,7 +17,6 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { readHead } from '../../../src/store/journal/file-head.js';
-import { openFormat, type Migration } from '../../../src/store/journal/format.js';
 import { openOffline } from '../../../src/store/journal/offline.js';
 import { openTables } from '../../../src/store/journal/tables.js';
 import {
@@ -203,67 +202,6 @@ describe('a journal format', () => {
     expect(await why(() => openTestJournal({ directory }))).toContain(
       'was written by a newer klaviyo-relay (format 99; this one reads up to 1)',
     );
-  });
-
-  it.each([
-    ['without a record of its format', 'has no format record: it is damaged', ['format']],
-    ['without totals', 'has no usable totals: it is damaged', ['totals']],
-  ])('of a journal %s is rejected', async (_name, says, names) => {
-    await makeJournal();
-    const tables = openTables(file());
-    for (const name of names) await tables.meta.remove(name);
-    await tables.environment.close();
-    expect(await why(() => openTestJournal({ directory }))).toBe(`DATA_DIR ${directory} ${says}`);
-  });
-
-  it.each([
-    ['the version 0', { version: 0 }],
-    ['an epoch of another form', { epoch: 'ABCDEF' }],
-  ])('with %s is not one of this application', async (_name, changed) => {
-    await makeJournal();
-    const tables = openTables(file());
-    const format = { application: 'klaviyo-relay', version: 1, epoch: 'abcdef' };
-    await tables.meta.put('format', { ...format, ...changed });
-    await tables.environment.close();
-    expect(await why(() => openTestJournal({ directory }))).toContain(
-      "holds a journal that is not klaviyo-relay's",
-    );
-  });
-
-  it('of an older relay is migrated one version at a time, each in one transaction', async () => {
-    await makeJournal();
-    const tables = openTables(file());
-    const taken: string[] = [];
-    const step =
-      (name: string, fails = false): Migration =>
-      ({ meta }) => {
-        taken.push(name);
-        meta.putSync(name, true);
-        if (fails) throw new Error('no room');
-      };
-    const options = (migrations: Record<number, Migration>) => ({
-      directory,
-      newEpoch: () => 'unused',
-      steps: { version: 3, migrations },
-    });
-    expect(() => openFormat(tables, options({ 1: step('one'), 2: step('two', true) }))).toThrow(
-      'no room',
-    );
-    expect(tables.meta.get('format')).toMatchObject({ version: 2 });
-    expect([tables.meta.get('one'), tables.meta.get('two')]).toEqual([true, undefined]);
-    const { format } = openFormat(tables, options({ 2: step('two') }));
-    expect(format.version).toBe(3);
-    expect(taken).toEqual(['one', 'two', 'two']);
-    expect(tables.meta.get('two')).toBe(true);
-    await tables.environment.close();
-  });
-
-  it('without a migration is rejected', async () => {
-    await makeJournal();
-    const tables = openTables(file());
-    const options = { directory, newEpoch: () => '', steps: { version: 2, migrations: {} } };
-    expect(() => openFormat(tables, options)).toThrow('no longer reads');
-    await tables.environment.close();
   });
 });
 

@@ -143,6 +143,41 @@ describe('the lock of a data directory', () => {
   );
 });
 
+describe.runIf(existsSync('/proc/self/fd'))('the open files of the process', () => {
+  const countOpen = (): number => readdirSync('/proc/self/fd').length;
+
+  it.each([
+    ['another process uses it', () => open()],
+    ['it holds other files', () => Promise.resolve(writeFileSync(at('precious.db'), 'data'))],
+    ['relay.lock is a directory', () => Promise.resolve(mkdirSync(at('relay.lock')))],
+    [
+      'relay.lock is of something else',
+      () => Promise.resolve(writeFileSync(at('relay.lock'), '?')),
+    ],
+    ['its journal is damaged', () => Promise.resolve(writeFileSync(at('journal.mdb'), '?'))],
+    ['its journal is a directory', () => Promise.resolve(mkdirSync(at('journal.mdb')))],
+  ])('stay as many if the directory cannot be used because %s', async (_name, prepare) => {
+    mkdirSync(directory);
+    await prepare();
+    const before = countOpen();
+    expect(await why(open())).not.toBe('it was opened');
+    expect(await why(openOffline(directory, startMs))).not.toBe('it was opened');
+    expect(countOpen()).toBe(before);
+  });
+
+  it('are as many after the journal was closed as before it was opened', async () => {
+    await makeJournal();
+    const before = countOpen();
+    const { store, clock } = await open();
+    rmSync(at('relay.lock'));
+    await clock.advance(1000);
+    await vi.waitFor(() => expect(existsSync(at('relay.lock'))).toBe(true));
+    await store.close();
+    await (await openOffline(directory, startMs)).close();
+    expect(countOpen()).toBe(before);
+  });
+});
+
 describe('a path that cannot be a lock file', () => {
   const precious = (): string => join(root, 'precious');
   beforeEach(() => {
