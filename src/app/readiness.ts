@@ -1,6 +1,7 @@
 import type { OpenImportJobs } from '../delivery/import-job-poller.js';
 import type { Pause } from '../delivery/lane-state.js';
 import type { Readiness } from '../http/deps.js';
+import { lanes } from '../model/lane.js';
 import type { Backpressure, Store } from '../model/store.js';
 import type { OpenedLimiter } from './open-limiter.js';
 import type { ObservedParts } from './state-metrics.js';
@@ -39,12 +40,18 @@ export function toReadiness({
   };
   const ready = !draining && backpressure === null;
   if (limits.shared !== null) checks.limiter = toCheck(limits.shared.outage());
-  for (const [lane, pauses] of Object.entries(engine.pauses())) {
-    const detail = pauses.map(describePause).join('; ');
-    checks[`klaviyo_${lane}`] = pauses.length === 0 ? { ok: true } : { ok: false, detail };
+  const pauses = engine.pauses();
+  for (const lane of lanes) {
+    const details = [
+      ...pauses[lane].map(describePause),
+      ...describeSlowJobs(engine.openJobs(lane)),
+    ];
+    checks[`klaviyo_${lane}`] = {
+      ok: pauses[lane].length === 0,
+      ...(details.length > 0 && { detail: details.join('; ') }),
+    };
   }
   checks.klaviyo_revision = { ok: true, detail: revision.explain() };
-  addOpenJobs(checks, engine.openJobs());
   return { ready, checks };
 }
 
@@ -56,11 +63,7 @@ function describePause({ kind, reason, since }: Pause): string {
 /** Import jobs usually end within seconds. A job that is open for longer is mentioned. */
 const slowJobMs = 10_000;
 
-function addOpenJobs(checks: Record<string, Check>, { count, oldestAgeMs }: OpenImportJobs): void {
-  const name = 'klaviyo_profiles';
-  const before = checks[name];
-  if (before === undefined || oldestAgeMs < slowJobMs) return;
-  const age = Math.round(oldestAgeMs / 1000);
-  const jobs = `open import jobs: ${count}, the oldest for ${age} s`;
-  checks[name] = { ...before, detail: [before.detail ?? [], jobs].flat().join('; ') };
+function describeSlowJobs({ count, oldestAgeMs }: OpenImportJobs): readonly string[] {
+  if (oldestAgeMs < slowJobMs) return [];
+  return [`open import jobs: ${count}, the oldest for ${Math.round(oldestAgeMs / 1000)} s`];
 }

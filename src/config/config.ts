@@ -28,7 +28,7 @@ export const settingsSchema = z.object({
     .trim()
     .regex(/^pk_\S+$/, 'must be a private key: it starts with pk_')
     .describe(
-      `Private API key, or \`KLAVIYO_API_KEY_FILE\`. Scopes: ${neededScopes.join(', ')}; subscriptions also need subscriptions:write`,
+      `Private API key, or \`KLAVIYO_API_KEY_FILE\`. Scopes: ${neededScopes.join(', ')}; subscriptions and suppressions also need subscriptions:write, suppressions also subscriptions:read`,
     ),
   KLAVIYO_BASE_URL: url
     .default('https://a.klaviyo.com')

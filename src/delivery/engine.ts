@@ -31,7 +31,7 @@ import { RejectionProber, UniformRejections } from './uniform-rejections.js';
  * | lane-state.ts         | the pauses of a lane, and when an outage begins and ends                 |
  * | isolation.ts          | finds a record that makes requests fail without being named              |
  * | uniform-rejections.ts | keeps envelopes when Klaviyo rejects everything for one reason           |
- * | import-job-poller.ts  | polls the import jobs of profiles                                        |
+ * | import-job-poller.ts  | polls the jobs that Klaviyo made of accepted requests                    |
  * | delivery-record.ts    | the delivery log, log lines and metrics                                  |
  * | limiter/              | when a request may leave                                                 |
  *
@@ -58,8 +58,8 @@ export type Engine = {
   setDeadLettersFull(reason: Reason | null): void;
   /** The number of envelopes that Klaviyo accepted and whose import job has not ended. */
   importing(): number;
-  /** The import jobs that have not ended. */
-  openJobs(): OpenImportJobs;
+  /** The import jobs that have not ended, of one lane or of all. */
+  openJobs(lane?: Lane): OpenImportJobs;
 };
 
 export type EngineDeps = {
@@ -215,7 +215,7 @@ export function createEngine(deps: EngineDeps): Engine {
       }
     },
     importing: () => poller.countEnvelopes(),
-    openJobs: () => poller.openJobs(),
+    openJobs: (lane) => poller.openJobs(lane),
   };
 }
 

@@ -7,7 +7,13 @@ import type {
   PollResult,
 } from '../model/destination.js';
 import type { Lane } from '../model/lane.js';
-import type { Limiter, Permit, RateFeedback } from '../model/limiter.js';
+import {
+  toPollEndpoint,
+  type Endpoint,
+  type Limiter,
+  type Permit,
+  type RateFeedback,
+} from '../model/limiter.js';
 import type { Outcome } from '../model/outcome.js';
 import { buildPayloads } from './batcher.js';
 import { toEndedDelivery, type Recorder } from './delivery-record.js';
@@ -17,18 +23,18 @@ import { Signal } from './signal.js';
 import type { UniformRejections } from './uniform-rejections.js';
 
 /**
- * Polls Klaviyo's import jobs until each has ended, then judges and settles its profiles. One loop serves
- * all jobs:
+ * Polls the jobs that Klaviyo made of accepted requests until each has ended, then judges and settles its
+ * envelopes. One loop serves all jobs:
  *
  * - A new job is polled after `firstPollMs`, then ever more rarely: after half the time since this process
  *   added it, and at most after a twentieth of its age (30 s to 10 min).
- * - While several jobs are open, one request for the list of open jobs replaces a poll of each. The list
- *   never ends a job: a job that it no longer shows is polled, and so is each due job while the list is not
- *   worth reading (`ListPollPolicy`).
+ * - While several imports of profiles are open, one request for the list of open imports replaces a poll of
+ *   each. The list never ends a job: a job that it no longer shows is polled, and so is each due job while
+ *   the list is not worth reading (`ListPollPolicy`). Other jobs are always polled one by one.
  * - At most `maxPolls` polls run at once (`PollQueue`).
- * - A pause that Klaviyo requests applies to all polls. Age and pause of a job are saved with its delivery,
+ * - A pause that Klaviyo requests applies to all polls of the endpoint (`toPollEndpoint`). Age and pause of a job are saved with its delivery,
  *   so that a restart does not lose them.
- * - Klaviyo keeps a job for 7 days. A job that is still open then has expired, and its profiles are sent
+ * - Klaviyo keeps a job for 7 days. A job that is still open then has expired, and its envelopes are sent
  *   again.
  *
  * Ages are measured by monotonic clocks, so no jump of the wall clock ends a job.
@@ -99,6 +105,8 @@ export class ImportJobPoller {
   /** The loop and the polls that run. */
   readonly #running = new Set<Promise<void>>();
   #isLooping = false;
+  /** True while the list of imports is read, and after an error, which is fatal. */
+  #isSelecting = false;
 
   constructor(deps: ImportJobPollerDeps) {
     this.#deps = deps;
@@ -112,11 +120,17 @@ export class ImportJobPoller {
     return count;
   }
 
-  openJobs(): OpenImportJobs {
+  /** The open jobs of one lane, or of all lanes if none is given. */
+  openJobs(lane?: Lane): OpenImportJobs {
     const now = this.#deps.clock.monotonic();
+    let count = 0;
     let oldestAgeMs = 0;
-    for (const { openedAt } of this.#jobs) oldestAgeMs = Math.max(oldestAgeMs, now - openedAt);
-    return { count: this.#jobs.size, oldestAgeMs };
+    for (const { openedAt, unfinished } of this.#jobs) {
+      if (lane !== undefined && unfinished.lane !== lane) continue;
+      count++;
+      oldestAgeMs = Math.max(oldestAgeMs, now - openedAt);
+    }
+    return { count, oldestAgeMs };
   }
 
   /** Polls the job until it has ended, then settles its envelopes. Returns at once. */
@@ -154,26 +168,44 @@ export class ImportJobPoller {
     this.#isLooping = true;
     try {
       while (this.#jobs.size > 0 && !signal.aborted) {
-        const waiting = [...this.#jobs].filter(({ isPolled }) => !isPolled);
-        const firstDueAt = waiting.reduce((at, job) => Math.min(at, job.dueAt), Infinity);
+        const all = [...this.#jobs];
+        const imports = all.filter((job) => isImport(job) && !job.isPolled);
+        const others = all.filter((job) => !isImport(job) && !job.isPolled);
         // The polls that followed the last list still run: to read the list again would only delay them.
         const isBusy =
-          this.#jobs.size - waiting.length >= maxPolls &&
-          this.#list.isWorthReading(waiting.length, clock.monotonic());
-        const at = isBusy ? Infinity : this.#list.nextPollAt(firstDueAt, waiting.length);
-        const delayMs = at - clock.monotonic();
+          this.#isSelecting ||
+          (all.filter((job) => isImport(job) && job.isPolled).length >= maxPolls &&
+            this.#list.isWorthReading(imports.length, clock.monotonic()));
+        const importsAt = isBusy
+          ? Infinity
+          : this.#list.nextPollAt(findFirstDue(imports), imports.length);
+        const now = clock.monotonic();
+        const delayMs = Math.min(importsAt, findFirstDue(others)) - now;
         if (delayMs > 0) {
           await this.#changed.wait(clock, delayMs === Infinity ? null : delayMs, signal);
         } else {
-          for (const job of await this.#selectJobsToPoll(waiting)) {
-            job.isPolled = true;
-            this.#run(this.#pollJob(job));
-          }
+          this.#startPolls(others.filter(({ dueAt }) => dueAt <= now));
+          if (importsAt <= now) this.#run(this.#pollImports(imports));
         }
       }
     } finally {
       this.#isLooping = false;
       if (signal.aborted) this.#jobs.clear();
+    }
+  }
+
+  /** Not within the loop: while the polls of imports are paused, other jobs are polled. */
+  async #pollImports(imports: readonly Job[]): Promise<void> {
+    this.#isSelecting = true;
+    this.#startPolls(await this.#selectJobsToPoll(imports));
+    this.#isSelecting = false;
+    this.#changed.notify();
+  }
+
+  #startPolls(jobs: readonly Job[]): void {
+    for (const job of jobs) {
+      job.isPolled = true;
+      this.#run(this.#pollJob(job));
     }
   }
 
@@ -184,7 +216,7 @@ export class ImportJobPoller {
     const due = new Set(waiting.filter(({ dueAt }) => dueAt <= now));
     if (!this.#list.isWorthReading(waiting.length, now)) return [...due];
     const refs = new Set(waiting.map(({ unfinished }) => unfinished.ref));
-    const listed = await withPermits(this.#deps, (permit) =>
+    const listed = await withPermits(this.#deps, 'imports', (permit) =>
       destination.listImportJobs(refs, permit),
     );
     // The relay stops.
@@ -203,14 +235,14 @@ export class ImportJobPoller {
         if (state !== undefined) await this.#noteResult(job, toOpenResult(state));
       }),
     );
-    await this.#savePause(listed);
+    await this.#savePause(listed, waiting);
     return selected.filter((job) => this.#jobs.has(job));
   }
 
-  /** Saves a pause that Klaviyo requested. One job carries it over a restart; it applies to all. */
-  async #savePause(listed: ListedImportJobs): Promise<void> {
+  /** Saves a pause that Klaviyo requested. One import carries it over a restart; it applies to all. */
+  async #savePause(listed: ListedImportJobs, imports: readonly Job[]): Promise<void> {
     const pauseMs = toPauseMs(listed);
-    const [job] = this.#jobs;
+    const job = imports.find((each) => this.#jobs.has(each));
     if (pauseMs === null || job === undefined) return;
     job.progress = { ...job.progress, pause: toRequestedPause(this.#deps.clock, pauseMs) };
     await this.#saveProgress(job);
@@ -218,12 +250,12 @@ export class ImportJobPoller {
 
   async #pollJob(job: Job): Promise<void> {
     const { destination, clock } = this.#deps;
-    const { ref, items } = job.unfinished;
+    const { lane, ref, items } = job.unfinished;
     const imported = { count: items.length, payloads: () => buildPayloads(items, destination) };
     try {
       await this.#queue.acquire(job.polls++);
-      const result = await withPermits(this.#deps, (permit) =>
-        destination.pollImportJob(ref, imported, permit),
+      const result = await withPermits(this.#deps, toPollEndpoint(lane), (permit) =>
+        destination.pollImportJob({ lane, ref }, imported, permit),
       ).finally(() => this.#queue.release());
       job.polledAt = clock.monotonic();
       if (result === null) return;
@@ -301,6 +333,12 @@ export class ImportJobPoller {
   }
 }
 
+/** True for a job that is in Klaviyo's list of imports. */
+const isImport = ({ unfinished }: Job): boolean => toPollEndpoint(unfinished.lane) === 'imports';
+
+const findFirstDue = (jobs: readonly Job[]): number =>
+  jobs.reduce((at, { dueAt }) => Math.min(at, dueAt), Infinity);
+
 /** Pure: how long an open job is not polled. */
 function toPollDelayMs(openMs: number, sinceAddedMs: number): number {
   const { share, minMs, maxMs } = patience;
@@ -330,6 +368,7 @@ function toPauseMs({ feedback }: { readonly feedback: RateFeedback | null }): nu
  */
 async function withPermits<T extends { readonly feedback: RateFeedback | null }>(
   { limiter, signal }: Pick<ImportJobPollerDeps, 'limiter' | 'signal'>,
+  endpoint: Endpoint,
   poll: (permit: () => Promise<void>) => Promise<T>,
 ): Promise<T | null> {
   if (signal.aborted) return null;
@@ -338,13 +377,13 @@ async function withPermits<T extends { readonly feedback: RateFeedback | null }>
   try {
     const result = await poll(async () => {
       open.pop()?.end(null);
-      const permit = await limiter.acquire('imports', signal);
+      const permit = await limiter.acquire(endpoint, signal);
       if (permit === null) throw stopped;
       open.push(permit);
     });
     open.pop()?.end(result.feedback);
     const pauseMs = toPauseMs(result);
-    if (pauseMs !== null) limiter.pause('imports', pauseMs);
+    if (pauseMs !== null) limiter.pause(endpoint, pauseMs);
     return result;
   } catch (error) {
     if (error === stopped) return null;
@@ -365,8 +404,8 @@ function findEnd(
   const isDeleted = job.progress.wasRead && isGone(result);
   if (outcomes !== null && !isDeleted) return { job: state, outcomes };
   if (!isDeleted && openMs < maxOpenMs) return null;
-  // The result is unknown. An import is an upsert, so the profiles can safely be sent again.
-  const detail = 'the import job did not end while Klaviyo kept it';
+  // The result is unknown. An import is an upsert, and a suppression is a state: both can be sent again.
+  const detail = 'the job did not end while Klaviyo kept it';
   const reason = { code: 'import_expired', detail };
   return {
     job: { ...state, status: 'expired' },

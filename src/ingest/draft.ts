@@ -4,6 +4,7 @@ import type { Draft } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
+import { draftSuppression, draftUnsuppression } from './draft-suppression.js';
 import type { Entry } from './entries.js';
 import { identify, toEventKeys, toIdText, toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
@@ -93,6 +94,8 @@ const drafters: Readonly<Record<Lane, (entry: unknown, context: DraftContext) =>
   profiles: draftProfile,
   subscribe: draftSubscription,
   unsubscribe: draftUnsubscription,
+  suppress: draftSuppression,
+  unsuppress: draftUnsuppression,
 };
 
 const checkPostedEvent = createCheck(eventSchema, 'an event');

@@ -154,6 +154,8 @@ const entryBounds: Readonly<Record<Lane, FindExcess>> = {
   },
   subscribe: createSmallBounds('subscribe'),
   unsubscribe: createSmallBounds('unsubscribe'),
+  suppress: createSmallBounds('suppress'),
+  unsuppress: createSmallBounds('unsuppress'),
 };
 
 /** The same bounds for the entries of a list: the path of each value starts with the path of its entry. */

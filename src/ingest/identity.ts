@@ -47,7 +47,10 @@ const unusable =
 const missingDetails = mapLanes((lane) => describeMissing(identifierFields[lane]));
 
 function describeMissing(fields: readonly string[]): string {
-  return `needs at least one of ${fields.slice(0, -1).join(', ')} and ${fields.at(-1) ?? ''}`;
+  const last = fields.at(-1) ?? '';
+  return fields.length === 1
+    ? `needs ${last}`
+    : `needs at least one of ${fields.slice(0, -1).join(', ')} and ${last}`;
 }
 
 export type IdentifyOptions = {

@@ -89,6 +89,8 @@ export const identifierFields = {
   profiles: ['email', 'distinct_id', 'phone_number'],
   subscribe: ['email', 'phone_number'],
   unsubscribe: ['email', 'phone_number'],
+  suppress: ['email'],
+  unsuppress: ['email'],
 } as const satisfies Readonly<Record<Lane, readonly string[]>>;
 
 function toIdentifierRule(fields: readonly string[]): { anyOf: { required: string[] }[] } {
@@ -329,12 +331,24 @@ export const unsubscriptionSchema = z
     description: 'A person who withdraws the consent.',
   });
 
+export const suppressionSchema = z.strictObject({ email }).meta({
+  description:
+    'An address that gets no marketing by e-mail, whatever the consent is. It is no unsubscription.',
+});
+
+export const unsuppressionSchema = z.strictObject({ email }).meta({
+  description:
+    'An address whose suppression ends. Klaviyo lifts only suppressions by a user or an integration of the account.',
+});
+
 /** What callers post to each lane. */
 export const postedSchemas = {
   events: eventSchema,
   profiles: profileSchema,
   subscribe: subscriptionSchema,
   unsubscribe: unsubscriptionSchema,
+  suppress: suppressionSchema,
+  unsuppress: unsuppressionSchema,
 } as const satisfies Readonly<Record<Lane, z.ZodObject>>;
 
 /** What an entry of a lane is called in paths, bodies and messages. */
@@ -343,6 +357,8 @@ export const entryNames = {
   profiles: { one: 'profile', many: 'profiles' },
   subscribe: { one: 'subscription', many: 'subscriptions' },
   unsubscribe: { one: 'unsubscription', many: 'unsubscriptions' },
+  suppress: { one: 'suppression', many: 'suppressions' },
+  unsuppress: { one: 'unsuppression', many: 'unsuppressions' },
 } as const satisfies Readonly<Record<Lane, { readonly one: string; readonly many: string }>>;
 
 /** The issue of an entry that is no JSON object. */

@@ -1,5 +1,6 @@
 import { isBackfilled } from '../model/backfill.js';
 import { wait, type Clock } from '../clock.js';
+import type { JobAddress } from '../model/delivery.js';
 import type {
   ImportedPayloads,
   ListedImportJobs,
@@ -36,11 +37,11 @@ export type KlaviyoClient = {
   ): Promise<SendResult>;
   /** Polls one import job. `permit` is awaited before each request; if it rejects, so does the poll. */
   pollImportJob(
-    ref: string,
+    job: JobAddress,
     imported: ImportedPayloads,
     permit?: () => Promise<void>,
   ): Promise<PollResult>;
-  /** Finds out which of these import jobs are open, with the list of all open jobs. `permit` as above. */
+  /** Finds out which of these imports of profiles are open, with the list of all open ones. `permit` as above. */
   listImportJobs(
     refs: ReadonlySet<string>,
     permit?: () => Promise<void>,
@@ -129,7 +130,7 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
         feedback: response.ok ? toRateFeedback(response.headers, now) : null,
       };
     },
-    pollImportJob: (ref, imported, permit) => pollImportJob(ref, imported, createReader(permit)),
+    pollImportJob: (job, imported, permit) => pollImportJob(job, imported, createReader(permit)),
     listImportJobs: (refs, permit) => listImportJobs(refs, createReader(permit)),
     probeAccount: () => probeAccount(transport),
     probeScopes: () => probeScopes(transport),

@@ -1,4 +1,4 @@
-import type { ImportJob } from '../model/delivery.js';
+import type { ImportJob, JobAddress } from '../model/delivery.js';
 import type { ImportedPayloads, ListedImportJobs, PollResult } from '../model/destination.js';
 import type { Outcome } from '../model/outcome.js';
 import {
@@ -12,16 +12,24 @@ import {
   tryParseJson,
   type Resource,
 } from './documents.js';
-import { parseImportError, toImportOutcomes, type ImportError } from './import-outcomes.js';
-import { toRateFeedback } from './rate-headers.js';
+import {
+  parseImportError,
+  toCountedOutcomes,
+  toImportOutcomes,
+  type EndedJob,
+  type ImportError,
+} from './import-outcomes.js';
+import type { LaneApi } from './lanes/lane.js';
+import { getLaneApi } from './lanes/list.js';
 import { profiles } from './lanes/profiles.js';
+import { toRateFeedback } from './rate-headers.js';
 import type { TransportResponse } from './transport.js';
 
 /**
- * Reads Klaviyo's bulk import jobs, in two ways:
- * - `pollImportJob` reads one job, and all pages of its import errors if it ended with failures.
- *   `import-outcomes.ts` then decides what became of each profile.
- * - `listImportJobs` reads the list of open jobs, which replaces one poll for each of them.
+ * Reads the jobs that Klaviyo made of accepted requests, in two ways:
+ * - `pollImportJob` reads one job, and all pages of its import errors if it is an import that ended with
+ *   failures. `import-outcomes.ts` then decides what became of each element.
+ * - `listImportJobs` reads the list of open imports of profiles, which replaces one poll for each of them.
  *
  * A response that does not come from Klaviyo never ends a job: the job is polled again.
  */
@@ -44,13 +52,14 @@ const openJobsQuery = {
   sort: '-created_at',
 } as const;
 
-/** Polls one import job. */
+/** Polls one job. */
 export async function pollImportJob(
-  ref: string,
+  { lane, ref }: JobAddress,
   imported: ImportedPayloads,
   reader: ImportJobReader,
 ): Promise<PollResult> {
-  const path = `${profiles.path}/${encodeURIComponent(ref)}`;
+  const api = getLaneApi(lane);
+  const path = `${api.path}/${encodeURIComponent(ref)}`;
   const response = await reader.get(path);
   const feedback = response.ok ? toRateFeedback(response.headers, reader.now()) : null;
   const read = readImportResponse(response);
@@ -60,7 +69,7 @@ export async function pollImportJob(
     const job = toUnknownJob(ref, 'unreadable');
     return { job, outcomes, retryable: false, feedback };
   }
-  const resource = read.kind === 'document' ? toResource(read.body, profiles.body.type) : null;
+  const resource = read.kind === 'document' ? toResource(read.body, api.body.type) : null;
   const parsed = parseImportJob(ref, resource);
   if (parsed === null) {
     return { job: toUnknownJob(ref, 'queued'), outcomes: null, retryable: true, feedback };
@@ -69,10 +78,8 @@ export async function pollImportJob(
   if (job.status === 'queued' || job.status === 'processing') {
     return { job, outcomes: null, retryable: false, feedback, reportedId };
   }
-  if (job.failed === 0 && job.completed !== null) {
-    const outcomes = toImportOutcomes(imported, [], { ...job, total });
-    return { job, outcomes, retryable: false, feedback, reportedId };
-  }
+  const outcomes = readOutcomes(api, imported, { ...job, total });
+  if (outcomes !== null) return { job, outcomes, retryable: false, feedback, reportedId };
   const expected = Math.max(job.failed ?? 0, imported.count);
   const maxPages = Math.ceil(expected / pageSize) + sparePages;
   const errors = await readImportErrors(`${path}/import-errors`, maxPages, reader);
@@ -89,12 +96,23 @@ export async function pollImportJob(
   };
 }
 
-/** Klaviyo accepted the profiles, but this key is not allowed to read the result. */
+/** Returns what the ended job did; null if its import errors have to be read for that. */
+function readOutcomes(
+  { success }: LaneApi,
+  imported: ImportedPayloads,
+  job: EndedJob,
+): readonly Outcome[] | null {
+  if (success === 'counting-job') return toCountedOutcomes(imported.count, job);
+  if (job.failed !== 0 || job.completed === null) return null;
+  return toImportOutcomes(imported, [], job);
+}
+
+/** Klaviyo accepted the elements, but this key is not allowed to read the result. */
 const accepted: Outcome = { kind: 'delivered' };
-/** Klaviyo keeps a job for 7 days. The result is unknown, and an import may be repeated. */
+/** Klaviyo keeps a job for 7 days. The result is unknown, and the request may be repeated. */
 const gone: Outcome = {
   kind: 'retryable',
-  reason: { code: 'import_gone', detail: 'Klaviyo does not have the import job any more' },
+  reason: { code: 'import_gone', detail: 'Klaviyo does not have the job any more' },
 };
 
 const toUnknownJob = (ref: string, status: ImportJob['status']): ImportJob => ({
@@ -133,7 +151,7 @@ async function readImportErrors(
   }
 }
 
-/** Finds out which of these import jobs Klaviyo's list shows as open. Other jobs of the account are ignored. */
+/** Finds out which of these imports of profiles Klaviyo's list shows as open. Other jobs of the account are ignored. */
 export async function listImportJobs(
   refs: ReadonlySet<string>,
   reader: ImportJobReader,
@@ -211,18 +229,18 @@ type ParsedImportJob = {
   readonly job: ImportJob;
   /** The id in the response. */
   readonly id: string;
-  /** Klaviyo's own count of the profiles. */
+  /** Klaviyo's own count of the elements. */
   readonly total: number;
   /** True if Klaviyo's OpenAPI has the status. */
   readonly isKnownStatus: boolean;
 };
 
-/** Returns null if the resource is not an import job. An unknown status counts as not ended. */
+/** Returns null if the resource is not such a job. An unknown status counts as not ended. */
 function parseImportJob(ref: string, resource: Resource | null): ParsedImportJob | null {
   const { id, attributes } = resource ?? {};
   if (typeof id !== 'string' || !isRecord(attributes)) return null;
   const total = countOrNull(attributes.total_count);
-  // Klaviyo's OpenAPI requires `total_count`; the other two counts may be null.
+  // Klaviyo's OpenAPI requires `total_count`; the other counts may be null, and only imports count failures.
   if (total === null) return null;
   const status = knownStatuses.get(attributes.status);
   const job: ImportJob = {

@@ -53,6 +53,18 @@ export function toImportOutcomes(
   });
 }
 
+/**
+ * Returns what an ended job did that counts its elements and names none, such as a change of suppressions.
+ * It skips an address that is in the requested state already, so a complete job is a success. The change
+ * can be made again after a job that was cancelled. Pure.
+ */
+export function toCountedOutcomes(
+  count: number,
+  { status }: Pick<ImportJob, 'status'>,
+): readonly Outcome[] {
+  return Array<Outcome>(count).fill(status === 'complete' ? { kind: 'delivered' } : cancelled);
+}
+
 /** A job whose counts do not add up is not trusted. A count that Klaviyo leaves out proves nothing. */
 function hasPlausibleCounts({ status, total, completed, failed }: EndedJob): boolean {
   if (status !== 'complete' || total === 0) return false;
@@ -67,6 +79,11 @@ type Rest = {
   readonly unmatched: readonly ApiError[];
   /** True if Klaviyo processed the whole job. */
   readonly isFinished: boolean;
+};
+
+const cancelled: Outcome = {
+  kind: 'retryable',
+  reason: { code: 'import_cancelled', detail: 'Klaviyo cancelled the job before it was done' },
 };
 
 /** The outcome of every payload that no error names. It is not used if `left` is 0. */
@@ -87,8 +104,7 @@ function toUnnamedOutcome(
     const detail = 'the import job is complete, and its counts are less than its profiles';
     return { kind: 'retryable', reason: { code: 'import_incomplete', detail } };
   }
-  const detail = 'Klaviyo cancelled the import job before it was done';
-  return { kind: 'retryable', reason: { code: 'import_cancelled', detail } };
+  return cancelled;
 }
 
 function toFailedReason(errors: readonly ApiError[]): Reason {

@@ -63,14 +63,21 @@ type ProbeResponse = { readonly response: TransportResponse; readonly isSuccess:
 
 async function probeLanes(transport: Transport): Promise<readonly ScopeProbe[]> {
   const probes: ScopeProbe[] = [];
-  for (const lane of lanes) {
-    const { scopes, pollScopes, isOptional, settings } = getLaneApi(lane);
+  const add = async (
+    lane: Lane,
+    scopes: readonly string[],
+    probe: () => Promise<ProbeResponse>,
+  ): Promise<void> => {
     const scope = scopes.join(', ');
-    if (probes.some((each) => each.scope === scope)) continue;
-    const probe = toScopeProbe(scope, await probeLane(transport, lane));
-    probes.push(isOptional === true ? { ...probe, neededFor: settings.noun } : probe);
-    if (pollScopes === undefined) continue;
-    probes.push(toScopeProbe(pollScopes.join(', '), await probeImportJobs(transport, lane)));
+    if (scopes.length === 0 || probes.some((each) => each.scope === scope)) return;
+    const { isOptional, settings } = getLaneApi(lane);
+    const result = toScopeProbe(scope, await probe());
+    probes.push(isOptional === true ? { ...result, neededFor: settings.noun } : result);
+  };
+  for (const lane of lanes) {
+    const { scopes, pollScopes = [] } = getLaneApi(lane);
+    await add(lane, scopes, () => probeLane(transport, lane));
+    await add(lane, pollScopes, () => probeJobs(transport, lane));
   }
   return probes;
 }
@@ -81,9 +88,11 @@ async function probeLane(transport: Transport, lane: Lane): Promise<ProbeRespons
   return { response, isSuccess: response.ok && isDocumentedSuccess({ ...response, lane }) };
 }
 
-async function probeImportJobs(transport: Transport, lane: Lane): Promise<ProbeResponse> {
-  const { path, body } = getLaneApi(lane);
-  const response = await transport({ method: 'GET', path: `${path}?page%5Bsize%5D=1` });
+/** Reads the list of jobs. Klaviyo's OpenAPI has the page size for imports only. */
+async function probeJobs(transport: Transport, lane: Lane): Promise<ProbeResponse> {
+  const { path, body, success } = getLaneApi(lane);
+  const query = success === 'import-job' ? '?page%5Bsize%5D=1' : '';
+  const response = await transport({ method: 'GET', path: path + query });
   const isSuccess =
     response.ok &&
     response.status === 200 &&

@@ -24,7 +24,7 @@ import type { FailureCode, TransportFailure } from './transport.js';
  * | outcome      | example         | the lane                              | the envelope                      |
  * |--------------|-----------------|---------------------------------------|-----------------------------------|
  * | delivered    | 202             | ends its pauses                       | acknowledged                      |
- * | pending      | 202 (profiles)  | ends its pauses                       | waits; its import job is polled   |
+ * | pending      | 202 with a job  | ends its pauses                       | waits; the job is polled          |
  * | throttled    | 429             | pauses for `Retry-After` (1 s to 1 h) | sent again; counts no attempt     |
  * | retryable    | 503, no response| pauses after 3 failures (`outage`)    | sent again after a backoff        |
  * | blocked      | 401, 403        | pauses and probes (`blocked`)         | sent again; counts no attempt     |
@@ -79,7 +79,7 @@ const responseTable: readonly Row[] = [
   { name: 'revision_moved', applies: hasMovedRevision, outcome: toMovedOutcome },
   // Klaviyo's documented success.
   { name: 'taken', applies: isDocumentedSuccess, outcome: toAcceptedOutcome },
-  // 202 for profiles without an import job: nothing can be learnt about the import, so send again.
+  // 202 without the job that the lane must have: nothing can be learnt about it, so send again.
   { name: 'no_job', applies: isSuccessWithoutJob, outcome: toJoblessOutcome },
   // The account exceeded a rate limit: pause the lane for Retry-After; no attempt is counted.
   { name: 'throttled', applies: ({ status }) => status === 429, outcome: toThrottled },
@@ -212,7 +212,7 @@ function isFromWrongEndpoint(response: ParsedResponse): boolean {
 }
 
 /**
- * Returns true for the success that Klaviyo documents, and for nothing else: for a lane with import jobs a 202
+ * Returns true for the success that Klaviyo documents, and for nothing else: for a lane with jobs a 202
  * with a job, for the others a 202 without a body or with a document without errors.
  */
 export function isDocumentedSuccess({
@@ -222,18 +222,20 @@ export function isDocumentedSuccess({
   isWhole,
 }: Pick<KlaviyoResponse, 'lane' | 'status' | 'bodyText' | 'isWhole'>): boolean {
   if (status !== 202 || !isWhole) return false;
-  if (getLaneApi(lane).success === 'import-job') return toImportJobId(lane, bodyText) !== null;
+  if (hasJobs(lane)) return toJobId(lane, bodyText) !== null;
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
-/** Returns true for a 202 of Klaviyo that names no import job, for a lane with import jobs. Klaviyo has responded like this. */
+/** Returns true for a 202 of Klaviyo that names no job, for a lane with jobs. Klaviyo has responded like this. */
 function isSuccessWithoutJob({ lane, status, bodyText, isWhole }: ParsedResponse): boolean {
-  if (getLaneApi(lane).success !== 'import-job' || status !== 202 || !isWhole) return false;
+  if (!hasJobs(lane) || status !== 202 || !isWhole) return false;
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
-/** Returns null if the response names no import job. */
-function toImportJobId(lane: Lane, bodyText: string): string | null {
+const hasJobs = (lane: Lane): boolean => getLaneApi(lane).success !== 'empty';
+
+/** Returns null if the response names no job. */
+function toJobId(lane: Lane, bodyText: string): string | null {
   const id = toResource(tryParseJson(bodyText), getLaneApi(lane).body.type)?.id;
   return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
 }
@@ -250,14 +252,14 @@ function toMovedOutcome({ movedTo = '', status }: ParsedResponse, code: string):
   return { kind: 'retryable', reason: { code, detail, status }, afterMs: 0 };
 }
 
-/** The result is final, or known when the import job has ended. */
+/** The result is final, or known when the job has ended. */
 function toAcceptedOutcome({ lane, bodyText }: ParsedResponse): Outcome {
-  const ref = getLaneApi(lane).success === 'import-job' ? toImportJobId(lane, bodyText) : null;
+  const ref = hasJobs(lane) ? toJobId(lane, bodyText) : null;
   return ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
 }
 
 function toJoblessOutcome({ status }: ParsedResponse, code: string): Outcome {
-  const detail = `Klaviyo answered ${status} without an import job`;
+  const detail = `Klaviyo answered ${status} without a job`;
   return { kind: 'retryable', reason: { code, detail, status } };
 }
 

@@ -59,7 +59,8 @@ export type PollProgress = {
 };
 
 /**
- * An asynchronous bulk import of profiles at Klaviyo, as the relay last saw it. Two states are the relay's own:
+ * An asynchronous job at Klaviyo that the relay polls, as it last saw it: a bulk import of profiles, or a
+ * change of suppressions. Two states are the relay's own:
  * - `unreadable`: Klaviyo accepted the import, but the relay cannot read its result.
  * - `expired`: Klaviyo deleted the job before the relay saw it end.
  */
@@ -67,6 +68,7 @@ export type ImportJob = {
   readonly id: string;
   readonly status: 'queued' | 'processing' | 'complete' | 'cancelled' | 'unreadable' | 'expired';
   readonly completed: number | null;
+  /** Null if Klaviyo does not say. */
   readonly failed: number | null;
 };
 
@@ -78,11 +80,11 @@ export type DeliveryFilter = {
   readonly until?: number | undefined;
 };
 
+/** Where to find a job at Klaviyo: the lane has its path, and `ref` is Klaviyo's id. */
+export type JobAddress = { readonly lane: Lane; readonly ref: string };
+
 /** An import job that still runs, with the envelopes it was created for. They stay claimed until it ends. */
-export type UnfinishedImportJob = {
-  readonly lane: Lane;
-  /** Klaviyo's id of the job. */
-  readonly ref: string;
+export type UnfinishedImportJob = JobAddress & {
   readonly delivery: Delivery;
   readonly items: readonly BatchItem[];
 };

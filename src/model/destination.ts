@@ -1,4 +1,4 @@
-import type { ImportJob, UnfinishedImportJob } from './delivery.js';
+import type { ImportJob, JobAddress, UnfinishedImportJob } from './delivery.js';
 import type { BatchItem, ClaimBounds, Envelope } from './envelope.js';
 import type { Lane } from './lane.js';
 import type { RateFeedback } from './limiter.js';
@@ -23,11 +23,11 @@ export type Destination = {
   ): Promise<SendResult>;
   /** Polls one import job. `permit` is awaited before each request. */
   pollImportJob(
-    ref: string,
+    job: JobAddress,
     imported: ImportedPayloads,
     permit: () => Promise<void>,
   ): Promise<PollResult>;
-  /** Finds out which of the import jobs are open, with Klaviyo's list of jobs. `permit` is awaited before each request. */
+  /** Finds out which of these imports of profiles are open, with Klaviyo's list of jobs. `permit` is awaited before each request. */
   listImportJobs(refs: ReadonlySet<string>, permit: () => Promise<void>): Promise<ListedImportJobs>;
 };
 
@@ -45,7 +45,7 @@ export type SendResult = {
   readonly feedback: RateFeedback | null;
 };
 
-/** The profiles of an import job. `payloads` merges them again, which is slow; few polls need it. */
+/** The elements of an import job. `payloads` merges them again, which is slow; few polls need it. */
 export type ImportedPayloads = {
   readonly count: number;
   readonly payloads: () => readonly Uint8Array[];

@@ -24,18 +24,23 @@ export type LaneTraits = {
    * that were accepted before it are settled.
    */
   readonly after?: readonly string[];
+  /**
+   * True if a request is a bulk import of profiles. Klaviyo lists the jobs of all such lanes together, and
+   * counts their polls together.
+   */
+  readonly importsProfiles?: boolean;
 };
 
 const sentLanes = {
   events: { number: 0, idPrefix: 'ev', merges: false },
-  profiles: { number: 1, idPrefix: 'pr', merges: true },
+  profiles: { number: 1, idPrefix: 'pr', merges: true, importsProfiles: true },
   subscribe: {
     number: 3,
     idPrefix: 'su',
     merges: false,
     isGrouped: true,
     numberedWith: 'profiles',
-    after: ['profiles', 'unsubscribe'],
+    after: ['profiles', 'unsubscribe', 'suppress'],
   },
   unsubscribe: {
     number: 4,
@@ -44,6 +49,21 @@ const sentLanes = {
     isGrouped: true,
     numberedWith: 'profiles',
     after: ['subscribe'],
+  },
+  // A subscription lifts a suppression at Klaviyo, so the two keep their order.
+  suppress: {
+    number: 5,
+    idPrefix: 'sp',
+    merges: false,
+    numberedWith: 'profiles',
+    after: ['subscribe', 'unsuppress'],
+  },
+  unsuppress: {
+    number: 6,
+    idPrefix: 'us',
+    merges: false,
+    numberedWith: 'profiles',
+    after: ['suppress'],
   },
 } as const satisfies Record<string, LaneTraits>;
 

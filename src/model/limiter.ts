@@ -1,4 +1,4 @@
-import { lanes, type Lane } from './lane.js';
+import { laneTraits, lanes, type Lane } from './lane.js';
 
 /** At most `limit` requests in any `windowMs`. */
 export type RateWindow = { readonly limit: number; readonly windowMs: number };
@@ -20,10 +20,17 @@ export type RateFeedback = {
   readonly retryAfterMs: number | null;
 };
 
-/** What Klaviyo limits separately: the endpoint of each lane, and polling import jobs. */
+/** What Klaviyo limits separately: the endpoint of each lane, and polling the bulk imports of profiles. */
 export type Endpoint = Lane | 'imports';
 
 export const endpoints: readonly Endpoint[] = [...lanes, 'imports'];
+
+/**
+ * The endpoint that the polls of a lane's jobs count as. Klaviyo counts polls of other jobs than imports
+ * apart from the requests of their lane. Here they count together, which is stricter.
+ */
+export const toPollEndpoint = (lane: Lane): Endpoint =>
+  laneTraits[lane].importsProfiles === true ? 'imports' : lane;
 
 /** Returns an object with the value of each endpoint. */
 export const mapEndpoints = <T>(toValue: (endpoint: Endpoint) => T): Record<Endpoint, T> =>

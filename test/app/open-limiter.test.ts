@@ -24,6 +24,8 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
       profiles: [{ limit: 2, windowMs: 1000 }],
       subscribe: [],
       unsubscribe: [],
+      suppress: [],
+      unsuppress: [],
       imports: [],
     },
   });

@@ -180,6 +180,11 @@ describe.each(revisions)(
       },
     );
 
+    it.each(['suppress', 'unsuppress'] as const)('with two addresses to %s', async (lane) => {
+      const entries = ['ada', 'bo'].map((name) => ({ email: `${name}@klaviyo-demo.com` }));
+      expect(findIssues(lane, toJson(lane, await toPayloads(lane, entries)))).toEqual([]);
+    });
+
     it('with WhatsApp under the revision that such requests have, and not under an older one', async () => {
       const payloads = await toPayloads('subscribe', [
         { phone_number: '+15005550006', channels: { whatsapp: ['marketing'] } },

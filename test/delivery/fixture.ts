@@ -82,7 +82,7 @@ export function createFakeKlaviyo({
         feedback: null,
       };
     },
-    async pollImportJob(ref, imported, permit): Promise<PollResult> {
+    async pollImportJob({ ref }, imported, permit): Promise<PollResult> {
       await permit();
       const poll = { ref, at: clock.monotonic(), texts: toTexts(imported.payloads()) };
       const outcomes = jobs(poll, polls.push(poll));

@@ -41,9 +41,11 @@ export function createUnderTest(
   {
     listImports = () => Promise.resolve(noList),
     windows = twoPerSecond,
+    suppressWindows = [],
   }: {
     readonly listImports?: Destination['listImportJobs'];
     readonly windows?: readonly RateWindow[];
+    readonly suppressWindows?: readonly RateWindow[];
   } = {},
 ) {
   const clock = createManualClock();
@@ -59,7 +61,7 @@ export function createUnderTest(
   const limiter = createLocalLimiter({
     clock,
     bucket: { perSecond: 100, burst: 100 },
-    windows: { events: [], profiles: [], imports: windows },
+    windows: { events: [], profiles: [], imports: windows, suppress: suppressWindows },
   });
   const poller = new ImportJobPoller({
     limiter,
@@ -92,12 +94,14 @@ export function createUnderTest(
     signal: stopping.signal,
     onFatal: (error) => void fatalErrors.push(error),
   });
-  const begin = (ref = 'job-1', delivery: Partial<Delivery> = {}): void =>
+  const begin = (ref = 'job-1', delivery: Partial<Delivery> = {}): void => {
+    const { lane = 'profiles' } = delivery;
     poller.add({
-      lane: 'profiles',
+      lane,
       ref,
-      delivery: aDelivery({ lane: 'profiles', result: 'pending', ...delivery }),
+      delivery: aDelivery({ lane, result: 'pending', ...delivery }),
       items: [anItem('p1')],
     });
+  };
   return { clock, limiter, poller, settled, settledAt, fatalErrors, log, stopping, begin };
 }

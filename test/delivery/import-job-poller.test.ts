@@ -83,7 +83,7 @@ describe('polling an import job', () => {
   it('begins with the job that has the fewest polls, and with the older of two, when a poll ends', async () => {
     const begun: string[] = [];
     const gates: (() => void)[] = [];
-    const under = createUnderTest(async (ref) => {
+    const under = createUnderTest(async ({ ref }) => {
       begun.push(ref);
       if (ref !== 'old') await new Promise<void>((resolve) => gates.push(resolve));
       return { ...running, job: { ...running.job, id: ref } };
@@ -107,7 +107,7 @@ describe('polling an import job', () => {
 
   it('frees the place of a poll that throws', async () => {
     const under = createUnderTest(
-      async (ref, _payloads, permit) => {
+      async ({ ref }, _payloads, permit) => {
         await permit();
         if (ref === 'bad') throw new Error('a bug');
         return done;
@@ -364,10 +364,12 @@ describe('an import job that never ends', () => {
   });
 
   it('does not delay the polls of jobs that end soon', async () => {
-    const { clock, settled, begin, stopping } = createUnderTest(async (ref, _imported, permit) => {
-      await permit();
-      return ref === 'quick' ? done : running;
-    });
+    const { clock, settled, begin, stopping } = createUnderTest(
+      async ({ ref }, _imported, permit) => {
+        await permit();
+        return ref === 'quick' ? done : running;
+      },
+    );
     for (let job = 0; job < 200; job++) begin(`stuck-${String(job)}`);
     await clock.advance(300_000);
     begin('quick');

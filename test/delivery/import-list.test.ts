@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import type { PollResult, ListedImportJobs } from '../../src/model/destination.js';
-import type { ImportJob } from '../../src/model/delivery.js';
+import type { Delivery, ImportJob } from '../../src/model/delivery.js';
 import type { RateFeedback } from '../../src/model/limiter.js';
 import { delivered, rejected } from '../support/builders.js';
 import { createUnderTest, done, lost, noList, running } from './import-job-fixture.js';
@@ -20,18 +20,20 @@ function createKlaviyo({
   toListed = (listed: ListedImportJobs): ListedImportJobs => listed,
   toPolled = (seen: PollResult): PollResult => seen,
   windows = many,
+  suppressWindows = many,
 } = {}) {
   const requests: Polled[] = [];
   const ended = new Set<string>();
   const toJob = (id: string): ImportJob => ({ ...running.job, id });
   const under = createUnderTest(
-    async (ref, _imported, permit) => {
+    async ({ ref }, _imported, permit) => {
       await permit();
       requests.push({ at: under.clock.monotonic(), what: ref });
       return toPolled(inState(ended.has(ref) ? done : running, ref));
     },
     {
       windows,
+      suppressWindows,
       async listImports(refs, permit) {
         await permit();
         requests.push({ at: under.clock.monotonic(), what: 'list' });
@@ -512,5 +514,48 @@ describe('polling import jobs without a usable list', () => {
     end('late');
     await clock.advance(minuteMs);
     expect(poller.openJobs().count).toBe(0);
+  });
+});
+
+describe('polling suppression jobs beside imports', () => {
+  const suppression: Partial<Delivery> = { lane: 'suppress' };
+
+  it('makes a poll for each of them, because the list has imports only', async () => {
+    const { clock, lists, polls, begin, end, settledAt, stopping } = createKlaviyo();
+    for (let job = 0; job < 10; job++) begin(`import-${job}`);
+    for (const ref of ['a', 'b', 'c']) begin(ref, suppression);
+    await clock.advance(minuteMs);
+    expect(new Set(polls().map(({ what }) => what))).toEqual(new Set(['a', 'b', 'c']));
+    expect(lists().length).toBeGreaterThan(3);
+    end('b');
+    await clock.advance(minuteMs);
+    expect([...settledAt.keys()]).toEqual(['b']);
+    stopping.abort();
+  });
+
+  it('does not wait for a pause of the polls of imports, nor imports for theirs', async () => {
+    const { clock, limiter, polls, lists, begin, stopping } = createKlaviyo();
+    for (const ref of ['i', 'j']) begin(ref);
+    for (const ref of ['a', 'b']) begin(ref, suppression);
+    limiter.pause('imports', minuteMs);
+    await clock.advance(10_000);
+    expect(lists()).toEqual([]);
+    expect(polls().length).toBeGreaterThan(4);
+    limiter.pause('suppress', 2 * minuteMs);
+    const before = polls().length;
+    await clock.advance(minuteMs);
+    expect(polls()).toHaveLength(before);
+    expect(lists().length).toBeGreaterThan(0);
+    stopping.abort();
+  });
+
+  it('lets the list be read however many of them are open', async () => {
+    const oneASecond = [{ limit: 1, windowMs: 1000 }];
+    const { clock, lists, begin, stopping } = createKlaviyo({ suppressWindows: oneASecond });
+    for (let job = 0; job < 100; job++) begin(`s-${job}`, suppression);
+    for (const ref of ['i', 'j']) begin(ref);
+    await clock.advance(minuteMs);
+    expect(lists().length).toBeGreaterThan(3);
+    stopping.abort();
   });
 });

@@ -28,7 +28,7 @@ async function measure(load: Load, hasList: boolean) {
     return { id, status, completed: 0, failed: 0 };
   };
   const under = createUnderTest(
-    async (ref, _imported, permit) => {
+    async ({ ref }, _imported, permit) => {
       await permit();
       requests.push(clock.monotonic());
       const outcomes = isOpen(ref) ? null : [delivered];

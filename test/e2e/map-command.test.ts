@@ -136,7 +136,7 @@ describe('klaviyo-relay map', () => {
     [
       'a type that does not exist',
       ['FILE', '--type', 'orders'],
-      'one of events, profiles, subscriptions, unsubscriptions',
+      'one of events, profiles, subscriptions, unsubscriptions, suppressions, unsuppressions',
     ],
   ])('prints its usage after %s', async (_name, args, words) => {
     const file = write('some.json', { id: 1 });

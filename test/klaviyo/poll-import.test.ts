@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ImportedPayloads } from '../../src/model/destination.js';
+import type { Lane } from '../../src/model/lane.js';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import {
   aClient,
@@ -91,8 +92,8 @@ const toErrors = (ids: readonly string[], next: string | null): Page => ({
   },
 });
 
-const follow = (ref = 'job-1') =>
-  client.pollImportJob(ref, imported, () => {
+const follow = (ref = 'job-1', lane: Lane = 'profiles') =>
+  client.pollImportJob({ lane, ref }, imported, () => {
     permits++;
     return Promise.resolve();
   });
@@ -162,7 +163,9 @@ describe('a poll of an import job', () => {
   it('rejects as its permit does, without a request', async () => {
     const stopped = new Error('stopped');
     await expect(
-      client.pollImportJob('job-1', imported, () => Promise.reject(stopped)),
+      client.pollImportJob({ lane: 'profiles', ref: 'job-1' }, imported, () =>
+        Promise.reject(stopped),
+      ),
     ).rejects.toBe(stopped);
     expect(klaviyo.requests).toEqual([]);
   });
@@ -377,5 +380,64 @@ describe('import errors', () => {
       body: aJob({ status: 'cancelled', completed_count: 0, failed_count: 125 }),
     };
     expect(await kindsAfterFollow()).toEqual({ rejected: 125, retryable: 125 });
+  });
+});
+
+describe('a poll of a suppression job', () => {
+  const suppressionType = 'profile-suppression-bulk-create-job';
+  const path = `/api/${suppressionType}s/job-1`;
+  let server: KlaviyoServer;
+  let page: Page;
+
+  beforeEach(async () => {
+    await client.close();
+    server = await startKlaviyoServer((response, { path: requested }) =>
+      result(response, requested === path ? page : { status: 404, body: {} }),
+    );
+    ({ client } = aClient(server.url));
+  });
+  afterEach(() => server.close());
+
+  const aSuppressionJob = (attributes: Record<string, unknown>): Page => ({
+    status: 200,
+    body: aJob({ failed_count: undefined, skipped_count: 0, ...attributes }, suppressionType),
+  });
+  const kinds = async (): Promise<readonly string[] | null> => {
+    const { outcomes } = await follow('job-1', 'suppress');
+    return outcomes === null ? null : [...new Set(outcomes.map(({ kind }) => kind))];
+  };
+
+  it.each(['queued', 'processing', 'paused'])('that is %s is still open', async (status) => {
+    page = aSuppressionJob({ status });
+    expect(await kinds()).toBeNull();
+  });
+
+  it.each([
+    ['processed each address', {}],
+    ['skipped some addresses', { completed_count: 100, skipped_count: 150 }],
+    ['skipped all addresses', { completed_count: 0, skipped_count: 250 }],
+    ['has no counts', { completed_count: null, skipped_count: null }],
+  ])('delivers all if the job is complete and %s, in one request', async (_name, counts) => {
+    page = aSuppressionJob(counts);
+    expect(await kinds()).toEqual(['delivered']);
+    expect(server.requests.map((request) => request.path)).toEqual([path]);
+  });
+
+  it('makes all retryable if Klaviyo cancelled the job', async () => {
+    page = aSuppressionJob({ status: 'cancelled', completed_count: 100 });
+    expect(await kinds()).toEqual(['retryable']);
+    const { job, outcomes } = await follow('job-1', 'suppress');
+    expect(job).toEqual({ id: 'job-1', status: 'cancelled', completed: 100, failed: null });
+    expect(outcomes?.[0]).toMatchObject({ reason: { code: 'import_cancelled' } });
+  });
+
+  it('delivers all if Klaviyo forbids to read the job', async () => {
+    page = { status: 403, body: refusal('You do not have permission.') };
+    expect(await kinds()).toEqual(['delivered']);
+  });
+
+  it('is retryable if the job is one of another kind', async () => {
+    page = { status: 200, body: aJob({}) };
+    expect(await follow('job-1', 'suppress')).toMatchObject({ outcomes: null, retryable: true });
   });
 });

@@ -67,6 +67,9 @@ describe('a probe of the scopes', () => {
     await start(needed);
     expect((await client.probeScopes()).filter(({ ok }) => !ok)).toMatchObject([
       { scope, neededFor: 'subscriptions' },
+      { scope: 'subscriptions:write, profiles:write', neededFor: 'suppressions' },
+      { scope: 'subscriptions:read', neededFor: 'suppressions' },
+      { scope: 'subscriptions:write', neededFor: 'unsuppressions' },
     ]);
     await sandbox.close();
     await start([...needed, 'subscriptions:write']);

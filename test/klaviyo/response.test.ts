@@ -61,12 +61,26 @@ const errors = (...list: readonly { detail?: string; pointer?: string }[]) => ({
 const events = '/data/attributes/events-bulk-create/data';
 const profiles = '/data/attributes/profiles/data';
 const job = { data: { type: 'profile-bulk-import-job', id: 'job-1', attributes: {} } };
+const suppressionJob = {
+  data: { type: 'profile-suppression-bulk-create-job', id: 'job-2', attributes: {} },
+};
 
 describe('the table of responses, for a request with three entries', () => {
   const revision = (detail: string) => errors({ detail, pointer: '/data/' });
 
   it.each<[string, Given, string]>([
     ['202 for profiles, with a job', { status: 202, lane: 'profiles', body: job }, 'pending job-1'],
+    [
+      '202 for suppressions, with a job',
+      { status: 202, lane: 'suppress', body: suppressionJob },
+      'pending job-2',
+    ],
+    [
+      '202 for suppressions, with the job of another lane',
+      { status: 202, lane: 'suppress', body: job },
+      'retryable no_job',
+    ],
+    ['202 for suppressions, without a job', { status: 202, lane: 'suppress' }, 'retryable no_job'],
     ['200 with an HTML page', { status: 200, headers: html, bodyText: page }, 'retryable edge'],
     [
       '200 with a page that calls itself nothing',
@@ -570,9 +584,7 @@ describe('the detail of a reason', () => {
     expect(words({ status: 400, isWhole: false })).toBe(
       'something between us and Klaviyo answered 400, and the body cannot be read',
     );
-    expect(words({ status: 202, lane: 'profiles' })).toBe(
-      'Klaviyo answered 202 without an import job',
-    );
+    expect(words({ status: 202, lane: 'profiles' })).toBe('Klaviyo answered 202 without a job');
     expect(words({ headers: html, bodyText: page })).toBe(
       'something between us and Klaviyo answered 400 ("Just a moment...")',
     );

@@ -1,5 +1,6 @@
 import type { Clock } from '../../clock.js';
 import { lanes } from '../../model/lane.js';
+import { toPollEndpoint } from '../../model/limiter.js';
 import type {
   Delivery,
   DeliveryFilter,
@@ -78,9 +79,9 @@ export async function restorePauses(options: RestorePausesOptions): Promise<void
     for (const { pause } of newest.data)
       if (pause !== undefined) limiter.pause(lane, toRemainingMs(pause, clock));
   }
-  for (const { delivery } of await store.unfinishedImportJobs()) {
+  for (const { lane, delivery } of await store.unfinishedImportJobs()) {
     const pause = delivery.following?.pause;
-    if (pause !== undefined) limiter.pause('imports', toRemainingMs(pause, clock));
+    if (pause !== undefined) limiter.pause(toPollEndpoint(lane), toRemainingMs(pause, clock));
   }
 }
 

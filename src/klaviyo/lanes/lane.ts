@@ -18,15 +18,17 @@ export type LaneApi = {
   readonly scopes: readonly string[];
   /** True if a relay without envelopes of this lane does not need its scopes. */
   readonly isOptional?: boolean;
-  /** The further scopes that polling the lane's import jobs needs. */
+  /** The further scopes that polling the lane's jobs needs. */
   readonly pollScopes?: readonly string[];
   readonly body: RequestBody;
   /**
    * What Klaviyo responds with when it has accepted a request.
    * - `empty`: 202 without content. The request is done.
-   * - `import-job`: 202 with a job, which is polled until it has ended.
+   * - `import-job`: 202 with a job, which is polled until it has ended. Its import errors name the
+   *   elements that failed.
+   * - `counting-job`: the same, with a job that counts its elements and names none.
    */
-  readonly success: 'empty' | 'import-job';
+  readonly success: 'empty' | 'import-job' | 'counting-job';
   /** Returns true for a payload that older revisions reject. Absent: there are none. */
   readonly needsNewRevision?: (payload: Uint8Array) => boolean;
   readonly settings: LaneSettingsOf;
@@ -47,7 +49,7 @@ export type LaneSettingsOf = {
 
 /** The bodies of an endpoint. Elements are stored bytes, which are neither parsed nor serialised again. */
 export type RequestBody = {
-  /** `data.type` of a request, and of the import job in the response. */
+  /** `data.type` of a request, and of the job in the response. */
   readonly type: string;
   /** Bytes of a body without its elements and the commas between them. */
   readonly overheadBytes: number;

@@ -3,12 +3,19 @@ import { events } from './events.js';
 import type { LaneApi } from './lane.js';
 import { profiles } from './profiles.js';
 import { subscribe } from './subscribe.js';
+import { suppress } from './suppress.js';
 import { unsubscribe } from './unsubscribe.js';
+import { unsuppress } from './unsuppress.js';
 
 /** The endpoint of each lane. lane.ts explains how to add one. */
-export const laneApis = { events, profiles, subscribe, unsubscribe } as const satisfies Readonly<
-  Record<Lane, LaneApi>
->;
+export const laneApis = {
+  events,
+  profiles,
+  subscribe,
+  unsubscribe,
+  suppress,
+  unsuppress,
+} as const satisfies Readonly<Record<Lane, LaneApi>>;
 
 /** The endpoint of a lane, without the literal types of its texts. */
 export const getLaneApi = (lane: Lane): LaneApi => laneApis[lane];

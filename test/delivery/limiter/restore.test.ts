@@ -187,7 +187,7 @@ describe('a pause that Klaviyo requested from an earlier process', () => {
         ...toLog(deliveries),
         unfinishedImportJobs: () =>
           Promise.resolve(
-            followed.map((delivery) => ({ lane: 'profiles', ref: 'j', delivery, items: [] })),
+            followed.map((delivery) => ({ lane: delivery.lane, ref: 'j', delivery, items: [] })),
           ),
       },
       clock: { ...createManualClock(startMs), uptime: () => ({ boot: 'b1', ms: 100_000 }) },
@@ -228,8 +228,11 @@ describe('a pause that Klaviyo requested from an earlier process', () => {
   it('also applies to the polls of import jobs', async () => {
     const pause = { at: startMs - 5000, forMs: 60_000 };
     const following = { openMs: 900_000, wasRead: true, pause };
-    expect(await toPauses([], [aDelivery({ lane: 'profiles', following }), aDelivery()])).toEqual({
+    expect(await toPauses([], [aDelivery({ lane: 'profiles', following })])).toEqual({
       imports: 55_000,
+    });
+    expect(await toPauses([], [aDelivery({ lane: 'suppress', following })])).toEqual({
+      suppress: 55_000,
     });
   });
 });

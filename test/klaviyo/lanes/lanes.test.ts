@@ -38,11 +38,23 @@ describe('a request body', () => {
     );
   });
 
-  it.each(['events', 'profiles'] as const)('of %s without payloads is an empty list', (lane) => {
-    const body = laneApis[lane].body.join([]);
-    expect(body.length).toBe(laneApis[lane].body.overheadBytes);
-    expect(toText(body)).toContain('"data":[]');
+  it.each([
+    ['suppress', 'profile-suppression-bulk-create-job'],
+    ['unsuppress', 'profile-suppression-bulk-delete-job'],
+  ] as const)('of %s is a list of profiles in a job of its own', (lane, type) => {
+    expect(toText(laneApis[lane].body.join([toBytes('{"n":1}')]))).toBe(
+      `{"data":{"type":"${type}","attributes":{"profiles":{"data":[{"n":1}]}}}}`,
+    );
   });
+
+  it.each(['events', 'profiles', 'suppress', 'unsuppress'] as const)(
+    'of %s without payloads is an empty list',
+    (lane) => {
+      const body = laneApis[lane].body.join([]);
+      expect(body.length).toBe(laneApis[lane].body.overheadBytes);
+      expect(toText(body)).toContain('"data":[]');
+    },
+  );
 
   it('has exactly the announced size, and contains every payload in order', () => {
     const payload = fc.dictionary(fc.string(), fc.jsonValue({ maxDepth: 2 }));

@@ -15,6 +15,8 @@ import {
 } from '../../support/builders.js';
 import { append, claim, type Open, type OpenStore, wideBounds } from './harness.js';
 
+const orderedLanes = ['profiles', 'subscribe', 'unsubscribe', 'suppress', 'unsuppress'] as const;
+type OrderedLane = (typeof orderedLanes)[number];
 type GroupedLane = 'subscribe' | 'unsubscribe';
 
 /** A draft whose element is the text `name`. */
@@ -31,6 +33,17 @@ const aSubscription = (draft: Parameters<typeof aGroupedDraft>[1]): Draft =>
   aGroupedDraft('subscribe', draft);
 const anUnsubscription = (draft: Parameters<typeof aGroupedDraft>[1]): Draft =>
   aGroupedDraft('unsubscribe', draft);
+
+/** A draft of a lane, in the group `group` if the lane has groups. */
+const aDraftOf = (
+  lane: OrderedLane,
+  { keys, group = '' }: { keys: readonly string[]; group?: string },
+): Draft => {
+  if (lane === 'profiles') return aProfile({ keys });
+  return lane === 'subscribe' || lane === 'unsubscribe'
+    ? aGroupedDraft(lane, { keys, group })
+    : aDraft(lane, { keys });
+};
 
 /** The names of the claimed drafts. */
 const toNames = (items: readonly BatchItem[]): readonly string[] =>
@@ -117,6 +130,32 @@ export function describePersonOrder(open: Open): void {
       expect(order).toEqual(['first', 'second', 'third']);
     });
 
+    it('leaves after the subscription, if it suppresses, and before the next subscription', async () => {
+      const { store } = await open();
+      const keys = ['ea'];
+      const lanes = ['subscribe', 'suppress', 'unsuppress', 'suppress', 'subscribe'] as const;
+      for (const lane of lanes) await append(store, [aDraftOf(lane, { keys })]);
+      const order: StoreLane[] = [];
+      for (const expected of lanes) {
+        for (const other of ['subscribe', 'suppress', 'unsuppress'] as const) {
+          if (other !== expected) expect(await claim(store, {}, other)).toEqual([]);
+        }
+        const items = await claim(store, {}, expected);
+        expect(items).toHaveLength(1);
+        order.push(expected);
+        await store.settle({ lane: expected, settled: settledAs(items, ack) });
+      }
+      expect(order).toEqual(lanes);
+    });
+
+    it('does not wait for what has no effect on it', async () => {
+      const { store } = await open();
+      const keys = ['ea'];
+      await append(store, [aProfile({ keys }), anUnsubscription({ keys })]);
+      await append(store, [aDraftOf('suppress', { keys })]);
+      expect(await claim(store, {}, 'suppress')).toHaveLength(1);
+    });
+
     it('still waits after a crash', async () => {
       const under = await open();
       if (under.crash === undefined) return;
@@ -189,9 +228,6 @@ export function describePersonOrder(open: Open): void {
 }
 
 const people = [['e1'], ['e2'], ['e1', 'p1'], ['p1'], ['e2', 'p1']] as const;
-const orderedLanes = ['profiles', 'subscribe', 'unsubscribe'] as const;
-type OrderedLane = (typeof orderedLanes)[number];
-
 const aStep = fc.oneof(
   {
     weight: 5,
@@ -277,7 +313,7 @@ export function describePersonOrderProperty(openStore: OpenStore, numRuns: numbe
           switch (step.kind) {
             case 'append': {
               const drafts = step.drafts.map(({ lane, keys, group }) =>
-                lane === 'profiles' ? aProfile({ keys }) : aGroupedDraft(lane, { keys, group }),
+                aDraftOf(lane, { keys, group }),
               );
               const envelopes = await append(under.store, drafts);
               envelopes.forEach(({ id }, index) => {
