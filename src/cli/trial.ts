@@ -15,7 +15,6 @@ import type { Store } from '../model/store.js';
 import { createAcceptFromSource } from '../ingest/accept-from-source.js';
 import { type FactStore, toFactKey } from '../ingest/facts.js';
 import { unknownPerson } from '../ingest/draft-source-entry.js';
-import { SourceActivity } from '../ingest/source-activity.js';
 import type { Skipped, SourceEntry, SourcePost, SourceWarning } from '../ingest/source-entry.js';
 import { parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import { CurrentRevision, toRules } from '../klaviyo/revision.js';
@@ -113,19 +112,12 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
     backfillAfterMs: config.BACKFILL_AFTER,
   };
   const accept = createAccept(deps);
-  /** The entries and skips after the facts and the mapping file were applied. */
+  /** The accepted post, after the facts and the mapping file were applied. */
   let shaped: Pick<SourcePost, 'entries' | 'skipped'> = { entries: [], skipped: [] };
   const acceptFromSource = createAcceptFromSource({
     ...deps,
-    activity: new SourceActivity({ clock, metrics }),
-    applyMapping: (post) => {
-      const after = applyMapping(post, config.MAPPING_FILE ?? {});
-      shaped = {
-        entries: [...shaped.entries, ...after.entries],
-        skipped: after.skipped.length > 0 ? after.skipped : shaped.skipped,
-      };
-      return after;
-    },
+    activity: { add: (post) => (shaped = post) },
+    applyMapping: (post) => applyMapping(post, config.MAPPING_FILE ?? {}),
   });
 
   return {
@@ -136,7 +128,6 @@ export function createTrial({ config, clock, newId }: TrialDeps): Trial {
       if (!mapped.ok) return { ...nothing, source: name, errors: mapped.errors };
       const { post } = mapped;
       memory.begin();
-      shaped = { entries: [], skipped: post.skipped };
       const accepted = await acceptFromSource(post, { strict: false });
       const described = { ...nothing, source: name, topic: post.topic ?? null };
       if (accepted.kind !== 'accepted') {

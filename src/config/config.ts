@@ -206,7 +206,7 @@ export const settingsSchema = z.object({
       'What happens at that bound. `pause` drops none, and sends nothing until dead letters are redriven or discarded. `drop-oldest` continues, and loses the oldest',
     ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
-    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices and withdrawn consents',
+    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices, withdrawn consents and states of consents',
   ),
   FACT_MAX_AGE: durationOrOff
     .prefault('400d')

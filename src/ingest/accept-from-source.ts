@@ -11,6 +11,7 @@ import {
   type AppendDeps,
   type Appended,
 } from './append.js';
+import { keepNewDecisions } from './decisions.js';
 import { Devices } from './devices.js';
 import { fixTerms } from './draft.js';
 import {
@@ -24,7 +25,7 @@ import { createLedgers } from './ledger.js';
 import { limits } from './limits.js';
 import { findPeople, toPersonFacts, type LookupDeps } from './people.js';
 import { createToE164, type ToE164 } from './phone.js';
-import type { ActivityPart, SourceActivity } from './source-activity.js';
+import type { ActivityPart } from './source-activity.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
 
 /**
@@ -36,8 +37,9 @@ import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
  * 3. A delivery whose id is among the facts was accepted before: nothing is done.
  * 4. Facts complete the entries: people (people.ts) and devices (devices.ts).
  * 5. Each entry is drafted (draft-source-entry.ts). One that cannot be mapped waits or becomes a dead letter.
- * 6. Drafts and facts are stored. Only then the id of the delivery becomes a fact: after backpressure the
- *    sender repeats the request, which must not look like a repeat of an accepted one.
+ * 6. Repeated states of a consent are left out (decisions.ts).
+ * 7. Drafts and facts are stored. Only then the id of the delivery and the states become facts: after
+ *    backpressure the sender repeats the request, which must not look like a repeat of an accepted one.
  *
  * Large posts are handled in slices of the event loop. What is ingested again skips steps 2 and 3, does not
  * wait again, and is not counted as activity.
@@ -54,7 +56,7 @@ export type AcceptedFromSource =
       readonly rejected: readonly Rejected[];
       /** Parts that could not be read or were altered. `index`: that of the entry. */
       readonly warnings: readonly (SourceWarning & { readonly index: number })[];
-      /** Reasons of the parts that the ledger skipped. */
+      /** Reasons of the parts that were skipped after the map. */
       readonly skipped?: readonly string[];
       /** True if the same delivery was accepted before: nothing was done. */
       readonly repeat: boolean;
@@ -85,7 +87,7 @@ export type AcceptFromSource = (
 export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'draftMany'> & {
   readonly store: FactStore & AppendDeps['store'];
   /** Counts the parts of each request, for GET /v1/sources and the metrics. */
-  readonly activity: Pick<SourceActivity, 'add'>;
+  readonly activity: { add(post: SourcePost, parts: readonly ActivityPart[]): void };
   /** Bounds of the entries that wait. Absent: no entry waits; one without a known person becomes a dead letter. */
   readonly waitingBounds?:
     | {
@@ -118,15 +120,18 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       activity.add(mapped, [{ outcome: 'skipped', reason: 'repeat' }]);
       return { ...nothingAccepted, repeat: true };
     }
-    const { post, deviceFacts } = await completeEntries(mapped, devices, {
+    const { post: completed, deviceFacts } = await completeEntries(mapped, devices, {
       getFacts: (keys) => store.getFacts(keys),
       toE164,
       slices,
     });
-    const terms = fixTerms(deps, { firstAcceptedAt: post.firstAcceptedAt });
+    const terms = fixTerms(deps, { firstAcceptedAt: completed.firstAcceptedAt });
     const context = { ...terms, newId, toE164, reserveWaiting };
-    const drafted = await draftEntries(post, context, slices);
-    if (drafted === null) return { kind: 'invalid', rejected: tooLarge };
+    const draftedAll = await draftEntries(completed, context, slices);
+    if (draftedAll === null) return { kind: 'invalid', rejected: tooLarge };
+    const { post, drafted, facts } = await keepNewDecisions(completed, draftedAll, (keys) =>
+      store.getFacts(keys),
+    );
     const rejected = listRejected(drafted);
     if (strict && rejected.length > 0) {
       for (const { lane } of isReingest ? [] : drafted) countInvalidEntries(metrics, lane, 1);
@@ -135,11 +140,13 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
     const stored = { store, metrics, onFacts: deps.onFacts, deviceFacts, toE164, slices };
     const appended = await appendWithFacts(post, drafted, stored);
     if (appended.kind === 'backpressure') return appended;
-    if (deliveryKey !== null) {
-      await store.putFacts([{ kind: 'delivery', key: deliveryKey, value: acceptedValue }]);
-    }
+    await putAfterwards(store, [...facts, ...toDeliveryFacts(deliveryKey)]);
     if (!isReingest) activity.add(post, listActivity(post, drafted, appended));
-    return toAccepted(drafted, rejected, appended.duplicates);
+    const skipped = post.skipped.slice(posted.skipped.length).map(({ reason }) => reason);
+    return {
+      ...toAccepted(drafted, rejected, appended.duplicates),
+      ...(skipped.length > 0 && { skipped }),
+    };
   };
 
   /** Holds the capacity of entries that wait until they are in the store or the request has failed. */
@@ -168,7 +175,7 @@ export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
       const accepted = await acceptWithinBounds(resolved, options);
       if (accepted.kind !== 'accepted' || accepted.repeat) return accepted;
       const skipped = resolved.skipped.slice(post.skipped.length).map(({ reason }) => reason);
-      return { ...accepted, skipped };
+      return { ...accepted, skipped: [...skipped, ...(accepted.skipped ?? [])] };
     });
   };
 }
@@ -194,6 +201,17 @@ function toAccepted(
     each.warnings.map((warning) => ({ index: each.index, ...warning })),
   );
   return { kind: 'accepted', accepted, duplicates, waiting, rejected, warnings, repeat: false };
+}
+
+const toDeliveryFacts = (key: string | null): readonly Fact[] =>
+  key === null ? [] : [{ kind: 'delivery', key, value: acceptedValue }];
+
+/** Stores what is true only once the drafts are stored. If it is not stored, the sender's repeat is accepted again. */
+async function putAfterwards(
+  store: Pick<FactStore, 'putFacts'>,
+  facts: readonly Fact[],
+): Promise<void> {
+  if (facts.length > 0) await store.putFacts(facts);
 }
 
 const keepPost = (post: SourcePost): SourcePost => post;
@@ -231,14 +249,16 @@ async function applyInSlices(
   if (post.entries.length <= perStep || applyMapping === keepPost) return applyMapping(post);
   const entries: SourceEntry[] = [];
   const skipped = [...post.skipped];
+  let { people } = post;
   for (let from = 0; from < post.entries.length; from += perStep) {
     if (slices.isUsedUp()) await slices.startNext();
     const some = post.entries.slice(from, from + perStep);
     const mapped = applyMapping({ ...post, entries: some, skipped: [] });
     entries.push(...mapped.entries);
     skipped.push(...mapped.skipped);
+    people = mapped.people;
   }
-  return { ...post, entries, skipped };
+  return { ...post, entries, skipped, people };
 }
 
 /** Adds to each entry what is known about its person and its device. */

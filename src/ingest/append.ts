@@ -3,7 +3,7 @@ import type { Draft } from '../model/envelope.js';
 import type { Lane, StoreLane } from '../model/lane.js';
 import type { AppendedEnvelope, Backpressure, Store } from '../model/store.js';
 import type { Metrics } from '../metrics.js';
-import { toRevocations } from './consent.js';
+import { keepNewestRevocations, toRevocations } from './consent.js';
 
 /** The store cannot accept anything now: none of the drafts was stored. */
 export type AppendBackpressure = Backpressure & { readonly kind: 'backpressure' };
@@ -18,7 +18,7 @@ export type Appended = {
 const stored = { ok: true } as const;
 
 export type AppendDeps = {
-  readonly store: Pick<Store, 'append' | 'putFacts'>;
+  readonly store: Pick<Store, 'append' | 'putFacts' | 'getFacts'>;
   readonly metrics: Pick<Metrics, 'ingest' | 'ingestBackfilled' | 'settled'>;
 };
 
@@ -32,7 +32,9 @@ export async function appendDrafts(
 ): Promise<Appended | AppendBackpressure> {
   if (drafts.length === 0) return { kind: 'appended', envelopes: [], duplicates: 0 };
   // The facts come first: if the relay ended in between, the caller repeats the request.
-  const revocations = toRevocations(drafts);
+  const revocations = await keepNewestRevocations(toRevocations(drafts), (keys) =>
+    store.getFacts(keys),
+  );
   const put = revocations.length === 0 ? stored : await store.putFacts(revocations);
   const result = put.ok ? await store.append(drafts) : put;
   if (!result.ok) {

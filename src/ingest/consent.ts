@@ -29,6 +29,23 @@ export function toRevocations(drafts: readonly Draft[]): readonly Fact[] {
   });
 }
 
+/** Leaves out revocations that are older than the stored ones: unsubscriptions may be posted late, with their time. */
+export async function keepNewestRevocations(
+  revocations: readonly Fact[],
+  getFacts: GetFacts,
+): Promise<readonly Fact[]> {
+  if (revocations.length === 0) return revocations;
+  const newest = new Map<string, Fact>();
+  for (const fact of revocations) {
+    if (Number(fact.value) >= Number(newest.get(fact.key)?.value ?? -Infinity)) {
+      newest.set(fact.key, fact);
+    }
+  }
+  const facts = [...newest.values()];
+  const stored = await getFacts(facts.map(({ key }) => key));
+  return facts.filter(({ value }, at) => Number(value) >= Number(stored[at] ?? -Infinity));
+}
+
 /**
  * Returns the reason for each subscription whose consent is older than the newest unsubscription, by the id
  * of its envelope. A consent that was new when it was accepted is not compared: the order of the lanes

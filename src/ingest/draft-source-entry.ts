@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
+import { isGiven, isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
 import { isLane, lanes, type Lane, type StoreLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
@@ -86,9 +86,10 @@ function draftWithoutBadEmail(
   { lane, entry: posted, warnings = [] }: SourceEntry,
   context: DraftContext,
 ): DraftedWithWarnings {
-  const entry = lane === 'events' ? stampEvent(posted, context) : posted;
+  const entry = stampEntry(lane, posted, context);
   const drafted = draftEntry(lane, { value: entry, errors: [] }, context);
-  if (drafted.ok || drafted.errors.some(({ pointer }) => pointer !== '/email')) {
+  const hasProperties = lane === 'events' || lane === 'profiles';
+  if (drafted.ok || !hasProperties || drafted.errors.some(({ pointer }) => pointer !== '/email')) {
     return { drafted, entry, warnings };
   }
   const { email, properties, ...rest } = entry;
@@ -113,15 +114,50 @@ function stampEvent(entry: JsonObject, { acceptedAt, newId }: DraftContext): Jso
   };
 }
 
+function stampEntry(lane: Lane, entry: JsonObject, context: DraftContext): JsonObject {
+  if (lane === 'events') return stampEvent(entry, context);
+  if (lane === 'subscribe') return stampDecision(entry, 'consented_at', context);
+  if (lane === 'unsubscribe') return stampDecision(entry, 'unsubscribed_at', context);
+  return entry;
+}
+
+/** Difference between the clocks of a source and of the relay up to which a decision counts as made now. */
+const clockToleranceMs = 5 * 60_000;
+
+/**
+ * Fixes when the person decided, so that a consent does not become newer while it waits. A time that is
+ * ahead of the relay's clock by a little becomes the time of acceptance.
+ */
+function stampDecision(
+  entry: JsonObject,
+  field: 'consented_at' | 'unsubscribed_at',
+  { acceptedAt }: DraftContext,
+): JsonObject {
+  const given = entry[field];
+  const aheadMs = typeof given === 'string' ? Date.parse(given) - acceptedAt : 0;
+  const isNow = !isGiven(given) || (aheadMs > 0 && aheadMs <= clockToleranceMs);
+  // A consent from the past needs a time of its own: the time of acceptance is not one.
+  if (!isNow || (!isGiven(given) && entry.historical === true)) return entry;
+  return { ...entry, [field]: new Date(acceptedAt).toISOString() };
+}
+
 /** Returns true if the entry would be valid with an identifier, and has keys under which one may become known. */
 function lacksOnlyPerson(
   { lane, entry, personKeys = [] }: SourceEntry,
   context: DraftContext,
 ): boolean {
   if (personKeys.length === 0) return false;
-  const named = { ...entry, distinct_id: entry.distinct_id ?? 'somebody' };
+  const isDecision = lane === 'subscribe' || lane === 'unsubscribe';
+  // A known person whom the channel cannot reach does not become reachable by waiting.
+  if (isDecision && (isGiven(entry.email) || isGiven(entry.phone_number))) return false;
+  const named = isDecision
+    ? { ...entry, ...reachable }
+    : { ...entry, distinct_id: entry.distinct_id ?? 'somebody' };
   return draftEntry(lane, { value: named, errors: [] }, context).ok;
 }
+
+/** Any person whom each channel can reach. */
+const reachable = { email: 'somebody@klaviyo-demo.com', phone_number: '+16175551212' };
 
 /** The stored form of an entry that cannot be mapped to Klaviyo's JSON. */
 export type UnmappableEntry = {

@@ -66,12 +66,19 @@ export function draftUnsubscription(entry: unknown, context: Context): Drafted {
   const person = identify(posted, { lane: 'unsubscribe', toE164: context.toE164 });
   if (!person.ok) return person;
   const { identifiers, warnings } = person;
-  const issues = [...findScopeIssues(posted), ...findChannelIssues(posted.channels, identifiers)];
+  const { acceptedAt } = context;
+  const decidedAt = isGiven(posted.unsubscribed_at)
+    ? Date.parse(posted.unsubscribed_at)
+    : acceptedAt;
+  const issues = [
+    ...findScopeIssues(posted),
+    ...findFutureIssues('/unsubscribed_at', decidedAt, acceptedAt),
+    ...findChannelIssues(posted.channels, identifiers),
+  ];
   if (issues.length > 0) return { ok: false, errors: issues };
   const group = toSubscriptionGroup({ listId: posted.list_id ?? undefined });
   const element = toElement(identifiers, posted.channels, { consent: 'UNSUBSCRIBED' });
-  const { acceptedAt } = context;
-  const payload = Buffer.from(toGroupedPayload(group, element, acceptedAt));
+  const payload = Buffer.from(toGroupedPayload(group, element, decidedAt));
   const keys = toProfileKeys(identifiers);
   return { ok: true, draft: { lane: 'unsubscribe', keys, acceptedAt, payload }, warnings };
 }
@@ -106,10 +113,11 @@ function findConsentIssues(
       ? [{ pointer: '/consented_at', detail: 'is required with historical: true' }]
       : [];
   }
-  return Date.parse(consentedAt) > acceptedAt
-    ? [{ pointer: '/consented_at', detail: 'must be in the past' }]
-    : [];
+  return findFutureIssues('/consented_at', Date.parse(consentedAt), acceptedAt);
 }
+
+const findFutureIssues = (pointer: string, decidedAt: number, acceptedAt: number): Issue[] =>
+  decidedAt > acceptedAt ? [{ pointer, detail: 'must be in the past' }] : [];
 
 /** Klaviyo unsubscribes from everything if no list is given, so the caller must say so. */
 function findScopeIssues({ list_id: listId, everywhere }: PostedUnsubscription): readonly Issue[] {

@@ -10,7 +10,7 @@ export type FactStore = Pick<Store, 'getFacts' | 'putFacts'>;
 /** The key of a fact for a name of any length and content: short, and without personal data. */
 export function toFactKey(
   source: string,
-  kind: 'person' | 'delivery' | 'ledger' | 'device',
+  kind: 'person' | 'delivery' | 'ledger' | 'device' | 'decision',
   name: string,
 ): string {
   return hash('sha256', `${source}\n${kind}\n${name}`, 'base64url');

@@ -325,6 +325,14 @@ export const unsubscriptionSchema = z
           'True: unsubscribes from everything. Required if no `list_id` is given. Klaviyo also unsubscribes a person from everything who is not in the list.',
       })
       .nullish(),
+    unsubscribed_at: z.iso
+      .datetime({ offset: true, error: 'must be ISO 8601 with date, time and offset' })
+      .meta({
+        description:
+          'When the person withdrew the consent; in the past. Only a consent that is older is never sent. Absent: when the relay received it. Klaviyo does not get it.',
+        examples: ['2026-01-31T09:30:00Z'],
+      })
+      .nullish(),
   })
   .meta({
     ...toIdentifierRule(identifierFields.unsubscribe),

@@ -45,7 +45,26 @@ export type RepeatedPhone = {
   readonly country?: string | undefined;
 };
 
-/** One event or profile that a source's request becomes. */
+/**
+ * What an entry of the lane `subscribe` or `unsubscribe` decides: one consent to marketing messages of one
+ * channel. The map of a source gives the person and the time (`consented_at`, `unsubscribed_at`). The mapping
+ * file adds the channel and the list (sources/mapping/consent.ts), or turns the entry into a skip. Without
+ * this step the entry is not valid, so a signal of a source never becomes a consent by itself.
+ */
+export type Decision = {
+  readonly channel: 'email' | 'sms';
+  /** The id of a list, if the source names one. */
+  readonly listId?: string | undefined;
+  /** A group that the source names. The mapping file says which list it is. */
+  readonly group?: string | undefined;
+  /**
+   * Name of a state that the source repeats with every change of something else, such as the consent of a
+   * customer. Only a change of the state is accepted. Absent: each entry is a decision of its own.
+   */
+  readonly state?: string | undefined;
+};
+
+/** One event, profile, subscription or unsubscription that a source's request becomes. */
 export type SourceEntry = Part & {
   readonly lane: Lane;
   /** As a caller of this relay would post it: see schema.ts. */
@@ -75,11 +94,18 @@ export type SourceEntry = Part & {
   readonly repeatedPhone?: RepeatedPhone;
   /** Names under which facts may hold the id of the person. That id replaces `distinct_id`. */
   readonly idKeys?: readonly string[] | undefined;
+  /** Of subscriptions and unsubscriptions. */
+  readonly decision?: Decision | undefined;
+  /** Categories of a consent manager that the person refused. The mapping file says which of them Klaviyo belongs to. */
+  readonly refusedCategories?: readonly string[] | undefined;
   readonly warnings?: readonly SourceWarning[];
 };
 
 /** The person behind a name (an order, a user id), stored as a fact for later requests. */
-export type KnownPerson = Pick<SourceEntry, 'personKeys' | 'fallback' | 'idKeys'> & {
+export type KnownPerson = Pick<
+  SourceEntry,
+  'personKeys' | 'fallback' | 'idKeys' | 'refusedCategories'
+> & {
   readonly kind: FactKind;
   readonly key: string;
   /** Completed by `personKeys`, `fallback` and `idKeys` like an entry before it is stored. */

@@ -2,7 +2,7 @@ import type { IncomingHttpHeaders } from 'node:http';
 import type { OpenAPIV3_1 } from 'openapi-types';
 import type { z } from 'zod';
 import type { Issue } from '../model/outcome.js';
-import type { SourcePost } from '../ingest/source-entry.js';
+import type { Decision, SourcePost } from '../ingest/source-entry.js';
 
 /**
  * The contract of a source: an upstream system whose own format the relay accepts, such as Shopify.
@@ -28,7 +28,8 @@ import type { SourcePost } from '../ingest/source-entry.js';
  *
  * 1. `rewriteUrl` may change its URL.
  * 2. Its route (src/http/routes/sources/) checks the caller, reads the body and parses it.
- * 3. `map` returns entries (events and profiles as a caller of this relay would post them), people
+ * 3. `map` returns entries (as a caller of this relay would post them; a subscription or an
+ *    unsubscription without its channel and its list, which the mapping file adds), people
  *    (identifiers that later requests look up), skips (parts that are not sent, with a reason) and,
  *    where the result depends on earlier requests, a ledger.
  * 4. `acceptFromSource` applies the mapping file, completes each entry with known people,
@@ -58,6 +59,13 @@ export type MappingSection<Name extends string, M> = {
   readonly schema: z.ZodType<M>;
   /** Describes the section for `klaviyo-relay check`, one line for each rule. */
   readonly explain: (values: MappedValues<Name, M>) => readonly string[];
+};
+
+/** The consents to marketing that a source reports (mapping/consent.ts). */
+export type ReportedConsents = {
+  readonly channels: readonly Decision['channel'][];
+  /** True: the source also names lists, groups and refused categories. */
+  readonly namesLists?: boolean;
 };
 
 /** One request in a source's own format. */
@@ -105,6 +113,8 @@ export type Source<Name extends string, S extends SettingSchemas, M = never> = {
   readonly secrets: readonly (keyof S & string)[];
   /** Absent: the section has the rules of mapping/rules.ts. */
   readonly mapping?: MappingSection<Name, M>;
+  /** Absent: the source reports no consents, and its section has no `consent`. */
+  readonly consent?: ReportedConsents;
   /** Checks settings that are each valid against each other. Returns one line for each fault, with the name of the setting. */
   readonly findContradictions?: (values: SourceValues<Name, S, M>) => readonly string[];
   /** Absent: `klaviyo-relay map` needs the name of the source. */

@@ -128,6 +128,7 @@ async function toPayloads(
   const accept = createAccept({
     store: {
       putFacts: () => Promise.resolve({ ok: true }),
+      getFacts: (keys) => Promise.resolve(keys.map(() => null)),
       append(drafts) {
         appended.push(...drafts);
         const envelopes = drafts.map((_, index) => ({ id: String(index), duplicate: false }));

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { Store } from '../../src/model/store.js';
-import { putFacts, aProfile, anEvent, createFixture, receivedAt, toJson } from './fixture.js';
+import {
+  getFacts,
+  putFacts,
+  aProfile,
+  anEvent,
+  createFixture,
+  receivedAt,
+  toJson,
+} from './fixture.js';
 
 const full: Store['append'] = () =>
   Promise.resolve({ ok: false, backpressure: { reason: 'full', retryAfterMs: 1500 } });
@@ -36,7 +44,7 @@ describe('accepting one', () => {
   });
 
   it('returns the backpressure of the store', async () => {
-    const { accept, counted } = createFixture({ store: { append: full, putFacts } });
+    const { accept, counted } = createFixture({ store: { append: full, putFacts, getFacts } });
     expect(await accept.one('profiles', JSON.stringify(aProfile()), {})).toEqual({
       kind: 'backpressure',
       reason: 'full',
@@ -57,7 +65,7 @@ describe('accepting one', () => {
 
   it('rejects if the store fails', async () => {
     const append = () => Promise.reject(new Error('disk gone'));
-    const { accept } = createFixture({ store: { append, putFacts } });
+    const { accept } = createFixture({ store: { append, putFacts, getFacts } });
     await expect(accept.one('events', event(), {})).rejects.toThrow('disk gone');
   });
 
@@ -205,7 +213,7 @@ describe('accepting many', () => {
   });
 
   it('counts the entries of a request that meets backpressure', async () => {
-    const { accept, counted } = createFixture({ store: { append: full, putFacts } });
+    const { accept, counted } = createFixture({ store: { append: full, putFacts, getFacts } });
     expect(await accept.many('events', `[${event()},${event()},0]`, json())).toEqual({
       kind: 'backpressure',
       reason: 'full',

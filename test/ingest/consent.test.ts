@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { findRevoked, toRevocations } from '../../src/ingest/consent.js';
+import { findRevoked, keepNewestRevocations, toRevocations } from '../../src/ingest/consent.js';
 import { draftSubscription, draftUnsubscription } from '../../src/ingest/draft-subscription.js';
 import { createToE164 } from '../../src/ingest/phone.js';
 import type { Draft, Envelope } from '../../src/model/envelope.js';
@@ -106,6 +106,32 @@ it('a consent from the past is withdrawn by an unsubscription that comes before 
   const everywhere = { ...byEmail, everywhere: true };
   const old = { ...byEmail, ...historical(startMs - minute) };
   expect(await findReasons(everywhere, old, startMs - 1)).toEqual(['su_1 consent_withdrawn']);
+});
+
+it('an unsubscription that is posted late does not replace a newer one', async () => {
+  const withdrawnAt = (ms: number) =>
+    toRevocations([
+      draftOf(
+        draftUnsubscription,
+        { ...byEmail, everywhere: true, unsubscribed_at: iso(ms) },
+        startMs,
+      ),
+    ]);
+  const [newer] = withdrawnAt(startMs - 1);
+  const older = withdrawnAt(startMs - minute);
+  const stored = (value: string | null) => () => Promise.resolve([value]);
+  expect(await keepNewestRevocations(older, stored(newer?.value ?? null))).toEqual([]);
+  expect(await keepNewestRevocations(older, stored(null))).toEqual(older);
+  expect(await keepNewestRevocations([newer!], stored(older[0]!.value))).toEqual([newer]);
+  expect(await keepNewestRevocations([newer!, ...older], stored(null))).toEqual([newer]);
+});
+
+it('a consent that is newer than the time of the unsubscription is sent', async () => {
+  const withdrawn = { ...byEmail, everywhere: true, unsubscribed_at: iso(startMs - minute) };
+  expect(await findReasons(withdrawn, { ...byEmail, ...historical(startMs - 1) })).toEqual([]);
+  expect(await findReasons(withdrawn, { ...byEmail, ...historical(startMs - 2 * minute) })).toEqual(
+    ['su_1 consent_withdrawn'],
+  );
 });
 
 it('drafts of other lanes leave no facts, and the facts contain no address', () => {

@@ -169,6 +169,11 @@ describe('an unsubscription', () => {
       { ...byEmail, list_id: 'Y6nRLr', everywhere: true },
       '/everywhere must not be true if list_id is given',
     ],
+    [
+      'a time in the future',
+      { ...byEmail, everywhere: true, unsubscribed_at: '2030-01-01T00:00:00Z' },
+      '/unsubscribed_at must be in the past',
+    ],
     ['a time of consent', { ...byEmail, everywhere: true, consented_at: null }, '/consented_at '],
   ])('with %s is invalid', (_name, posted, issue) => {
     const issues = issuesOf(draftUnsubscription(posted, context));

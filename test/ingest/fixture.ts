@@ -11,6 +11,7 @@ export const receivedAt = Date.UTC(2026, 0, 15, 12);
 
 /** Accepts all facts. */
 export const putFacts: Store['putFacts'] = () => Promise.resolve({ ok: true });
+export const getFacts: Store['getFacts'] = (keys) => Promise.resolve(keys.map(() => null));
 
 /** Creates the intake over a store that accepts and keeps all drafts. */
 export function createFixture(overrides: Partial<AcceptDeps> = {}) {
@@ -28,7 +29,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   };
   let generated = 0;
   const { one, many } = createAccept({
-    store: { append, putFacts },
+    store: { append, putFacts, getFacts },
     clock: createManualClock(receivedAt),
     eventRules: () => newestRules,
     backfillAfterMs: Infinity,

@@ -7,7 +7,7 @@ import {
 import { SourceActivity, type ActivityCount } from '../../src/ingest/source-activity.js';
 import { createMetrics } from '../../src/metrics.js';
 import { sources, sourceSettings, type SourceName } from '../../src/sources/list.js';
-import type { Mapping } from '../../src/sources/mapping/mapping.js';
+import { applyMapping, type Mapping } from '../../src/sources/mapping/mapping.js';
 import type { SourceRequest } from '../../src/sources/source.js';
 import { receivedAt } from '../ingest/fixture.js';
 import { createManualClock } from '../support/manual-clock.js';
@@ -52,6 +52,7 @@ export function createPipeline(
     metrics,
     activity,
     newId: () => `made-${++made}`,
+    applyMapping: (post) => applyMapping(post, mapping),
   });
   return {
     drafts,

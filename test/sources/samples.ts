@@ -44,8 +44,9 @@ const checked = parseMapping({
   generic: Object.fromEntries(
     Object.entries(systems).map(([name, { mapping }]) => [name, mapping]),
   ),
+  shopify: { consent: { list: 'Y6nRLr', email: true, sms: true } },
 });
-/** The mapping file for the samples of generic webhooks. */
+/** The mapping file for the samples: generic webhooks, and consents that are turned on. */
 export const sampleMapping = checked.ok ? checked.value : {};
 
 const products = [
@@ -73,6 +74,15 @@ export const samples: readonly Sample[] = [
   ofShopify('checkouts/update', shopify.aCheckout()),
   ofShopify('customers/create', shopify.aCustomer()),
   ofShopify('customers/update', shopify.aCustomer()),
+  ofShopify(
+    'customers/update',
+    shopify.aCustomer({
+      email_marketing_consent: shopify.aConsent(),
+      sms_marketing_consent: shopify.aConsent({ state: 'unsubscribed' }),
+    }),
+  ),
+  ofShopify('customers_email_marketing_consent/update', shopify.anEmailConsent()),
+  ofShopify('customers_marketing_consent/update', shopify.anSmsConsent()),
   ofShopify('customers/redact', { customer: { id: 42 } }),
   ofStripe('charge.succeeded', stripe.aCharge()),
   ofStripe('charge.captured', stripe.aCharge()),

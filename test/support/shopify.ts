@@ -159,6 +159,30 @@ export const aCustomer = (overrides: Members = {}): Members => ({
   ...overrides,
 });
 
+/** The member `email_marketing_consent` or `sms_marketing_consent` of a customer. */
+export const aConsent = (overrides: Members = {}): Members => ({
+  state: 'subscribed',
+  opt_in_level: 'single_opt_in',
+  consent_updated_at: '2026-01-02T09:30:00-05:00',
+  ...overrides,
+});
+
+/** The payload of customers_email_marketing_consent/update. */
+export const anEmailConsent = (consent: Members = {}, overrides: Members = {}): Members => ({
+  customer_id: 42,
+  email_address: 'ada@klaviyo-demo.com',
+  email_marketing_consent: aConsent(consent),
+  ...overrides,
+});
+
+/** The payload of customers_marketing_consent/update. */
+export const anSmsConsent = (consent: Members = {}, overrides: Members = {}): Members => ({
+  id: 42,
+  phone: '+16175551212',
+  sms_marketing_consent: { ...aConsent(consent), consent_collected_from: 'SHOPIFY' },
+  ...overrides,
+});
+
 /** Signs a body with Shopify's own library. */
 export function sign(body: string, key = secret): Promise<string> {
   return createSHA256HMAC(key, body, HashFormat.Base64);

@@ -1,3 +1,4 @@
+import { explainConsent } from './consent.js';
 import { findRules, type Mapping } from './mapping.js';
 import { listLevels, type Levels, type PropertyRules, type SourceMapping } from './rules.js';
 import { sources, type SourceName } from '../list.js';
@@ -17,7 +18,7 @@ export function explainMapping(mapping: Mapping): readonly Explained[] {
 }
 
 function explainSource(rules: SourceMapping): readonly string[] {
-  const { topics, metrics, properties, events } = rules;
+  const { topics, metrics, properties, events, consent } = rules;
   return [
     ...explainSwitches('topic', topics),
     ...explainSwitches('metric', metrics),
@@ -25,6 +26,7 @@ function explainSource(rules: SourceMapping): readonly string[] {
     ...Object.keys(events).flatMap((metric) =>
       explainProperties(`properties of ${metric}`, listLevels(rules, metric)),
     ),
+    ...explainConsent(consent),
   ];
 }
 

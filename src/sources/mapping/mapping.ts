@@ -4,6 +4,8 @@ import { profileSchema } from '../../ingest/schema.js';
 import type { Skipped, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
 import { createCheck, type Checked } from '../../ingest/validation.js';
 import { harmfulNames, isJsonObject, type JsonObject } from '../../json/json.js';
+import type { ReportedConsents } from '../source.js';
+import { applyConsentRules, createConsentSchema, isRefused } from './consent.js';
 import { sourceNames, sources, type OwnSections, type SourceName } from '../list.js';
 import {
   findMappingContradictions,
@@ -75,28 +77,38 @@ const propertyRules = z
     return { include: include ?? null, exclude: exclude ?? [], rename };
   });
 
-const sourceMapping = z
-  .strictObject(
-    {
-      topics: byName(z.boolean('must be true or false')),
-      metrics: byName(metric),
-      properties: propertyRules,
-      events: byName(propertyRules),
-    },
-    'must hold topics, metrics, properties or events',
+const commonRules = {
+  topics: byName(z.boolean('must be true or false')),
+  metrics: byName(metric),
+  properties: propertyRules,
+  events: byName(propertyRules),
+};
+
+const sourceMapping = (reported: ReportedConsents | undefined) =>
+  (reported === undefined
+    ? z
+        .strictObject(commonRules, 'must hold topics, metrics, properties or events')
+        .transform((rules): SourceMapping => ({ ...rules, consent: null }))
+    : z.strictObject(
+        { ...commonRules, consent: createConsentSchema(reported) },
+        'must hold topics, metrics, properties, events or consent',
+      )
   )
-  // Unlike a refinement, a transform runs only if the section is valid otherwise.
-  .transform((mapping, context): SourceMapping => {
-    for (const { path, detail } of findMappingContradictions(mapping)) {
-      context.addIssue({ code: 'custom', path: [...path], message: detail });
-    }
-    return mapping;
-  })
-  .nullish();
+    // Unlike a refinement, a transform runs only if the section is valid otherwise.
+    .transform((mapping, context): SourceMapping => {
+      for (const { path, detail } of findMappingContradictions(mapping)) {
+        context.addIssue({ code: 'custom', path: [...path], message: detail });
+      }
+      return mapping;
+    })
+    .nullish();
 
 const mappingSchema: z.ZodType<Partial<Record<SourceName, unknown>>> = z.strictObject(
   Object.fromEntries(
-    sources.map(({ name, mapping }) => [name, mapping?.schema.nullish() ?? sourceMapping]),
+    sources.map(({ name, mapping, ...source }) => [
+      name,
+      mapping?.schema.nullish() ?? sourceMapping('consent' in source ? source.consent : undefined),
+    ]),
   ),
   `must hold ${sourceNames.join(', ')}, or some of them`,
 );
@@ -115,8 +127,9 @@ export function parseMapping(content: unknown): Checked<Mapping> {
  * Applies the rules of a mapping file to a post. A topic that is off still keeps its people, so that a
  * refund of an order finds its customer.
  */
-export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
-  const rules = findRules(mapping, post.source);
+export function applyMapping(posted: SourcePost, mapping: Mapping): SourcePost {
+  const rules = findRules(mapping, posted.source);
+  const post = applyConsent(posted, rules);
   if (rules === undefined) return post;
   const { topic, entries, skipped, ledger } = post;
   if (topic !== undefined && findOwn(rules.topics, topic) === false) {
@@ -140,6 +153,21 @@ export function applyMapping(post: SourcePost, mapping: Mapping): SourcePost {
   };
 }
 
+/** Completes the decisions of a post, and leaves out what comes from people who refused. */
+function applyConsent(post: SourcePost, rules: SourceMapping | undefined): SourcePost {
+  const consent = rules?.consent;
+  const isTouched = ({ decision, refusedCategories }: SourceEntry): boolean =>
+    decision !== undefined || refusedCategories !== undefined;
+  if (!post.entries.some(isTouched)) return post;
+  const ruled = post.entries.map((entry) => applyConsentRules(entry, consent));
+  return {
+    ...post,
+    entries: ruled.flatMap(({ entry }) => (entry === undefined ? [] : [entry])),
+    skipped: [...post.skipped, ...ruled.flatMap(({ skip }) => (skip === undefined ? [] : [skip]))],
+    people: post.people.filter((person) => !isRefused(person, consent)),
+  };
+}
+
 const skipAs =
   (reason: string) =>
   ({ kind, id }: SourceEntry): Skipped => ({ reason, kind, id });
@@ -150,6 +178,7 @@ function findMetricRule({ event_name: name }: JsonObject, rules: SourceMapping) 
 }
 
 function shapeEntry(sourced: SourceEntry, rules: SourceMapping): SourceEntry {
+  if (sourced.decision !== undefined) return sourced;
   const shape = sourced.lane === 'events' ? shapeEvent : shapeProfile;
   return { ...sourced, entry: shape(sourced.entry, rules) };
 }

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../../json/json.js';
+import type { ConsentRules } from './consent.js';
 
 /** Rules for properties, by their names directly under `properties`. */
 export type PropertyRules = {
@@ -17,6 +18,8 @@ export type SourceMapping = {
   readonly metrics: Readonly<Record<string, boolean | string>>;
   readonly properties: PropertyRules;
   readonly events: Readonly<Record<string, PropertyRules>>;
+  /** Null: no consent is passed on. */
+  readonly consent: ConsentRules | null;
 };
 
 /**

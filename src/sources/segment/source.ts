@@ -10,6 +10,7 @@ export const segment = defineSource({
   name: 'segment',
   settings: segmentSettings,
   secrets: [],
+  consent: { channels: ['email', 'sms'], namesLists: true },
   docs: {
     description:
       'For the SDKs of Segment and RudderStack, unchanged: their `host` or `dataPlaneUrl` is the relay, their write key an ingest key. The short paths of analytics.js (`/v1/b`, `/v1/t`, …) and a slash at the end lead here, too. Errors are JSON with `success`, `code` and `message`, and what is worth sending again is a 429.',

@@ -1,14 +1,12 @@
 import { limits } from '../../ingest/limits.js';
 import type { JsonObject } from '../../json/json.js';
 import { asObject, asText, distinct } from '../json.js';
+import { mapCustomerConsents } from './consent.js';
 import { toAmountProperty } from './money.js';
 import { dropEmpty, type ShopifyMap } from './payload.js';
 import { readShopifyCustomer } from './person.js';
 
-/**
- * Maps customers/create and customers/update. The payload is Shopify's Customer (REST Admin API,
- * 2026-04). Consent to marketing is not mapped: Klaviyo's profile import does not accept it.
- */
+/** Maps customers/create and customers/update. The payload is Shopify's Customer (REST Admin API, 2026-04). */
 export const mapShopifyCustomer: ShopifyMap = ({ payload }) => {
   const address = asObject(payload.default_address);
   const entry = dropEmpty({
@@ -23,7 +21,11 @@ export const mapShopifyCustomer: ShopifyMap = ({ payload }) => {
       'Shopify Total Spent': toAmountProperty(payload.total_spent),
     }),
   });
-  return { entries: [{ lane: 'profiles', entry, index: 0 }], skipped: [] };
+  const consents = mapCustomerConsents(payload, 1);
+  return {
+    entries: [{ lane: 'profiles', entry, index: 0 }, ...consents.entries],
+    skipped: consents.skipped,
+  };
 };
 
 function readShopifyLocation(address: JsonObject): JsonObject {

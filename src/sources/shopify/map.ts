@@ -1,6 +1,7 @@
 import type { Ledger, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
 import { asObject } from '../json.js';
 import { mapCheckout } from './checkouts.js';
+import { mapEmailConsent, mapSmsConsent } from './consent.js';
 import { mapShopifyCustomer } from './customers.js';
 import { mapFulfilment, mapFulfilmentEvent } from './fulfilments.js';
 import {
@@ -31,6 +32,8 @@ const topicMaps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['checkouts/update', mapCheckout],
   ['customers/create', mapShopifyCustomer],
   ['customers/update', mapShopifyCustomer],
+  ['customers_email_marketing_consent/update', mapEmailConsent],
+  ['customers_marketing_consent/update', mapSmsConsent],
 ]);
 
 const skipUnmapped: ShopifyMap = () => ({ entries: [], skipped: [{ reason: 'unmapped' }] });

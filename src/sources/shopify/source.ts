@@ -29,6 +29,7 @@ export const shopify = defineWebhookSource({
   name: 'shopify',
   settings,
   secrets: ['SHOPIFY_WEBHOOK_SECRETS'],
+  consent: { channels: ['email', 'sms'] },
   docs: {
     description: 'Webhooks of Shopify. The signature is the key.',
     securitySchemes: {
@@ -53,7 +54,7 @@ export const shopify = defineWebhookSource({
     summary: 'Accept a webhook of Shopify',
     description: [
       'Answers once the store has what it becomes; Shopify waits five seconds. `Shopify-…` headers count as `X-Shopify-…`.',
-      'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create, the refunds in orders/updated, fulfillments/create, fulfillments/update, fulfillment_events/create, checkouts/create and checkouts/update become events, customers/create and customers/update profiles; any other topic is answered 200 and skipped. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
+      'orders/create, orders/fulfilled, orders/partially_fulfilled, orders/cancelled, refunds/create, the refunds in orders/updated, fulfillments/create, fulfillments/update, fulfillment_events/create, checkouts/create and checkouts/update become events, customers/create and customers/update profiles. Their consents, and those of customers_email_marketing_consent/update and customers_marketing_consent/update, become subscriptions and unsubscriptions if MAPPING_FILE turns this on. Any other topic is answered 200 and skipped. What cannot be sent as it stands becomes a dead letter. A list of more than 5,000 members is left out (`too_long`).',
       '404 where SHOPIFY_WEBHOOK_SECRETS is not set.',
     ].join('\n\n'),
     headers: z.object({

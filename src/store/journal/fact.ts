@@ -35,6 +35,7 @@ export const kindNumbers: Readonly<Record<FactKind, number>> = {
   device: 6,
   other: 7,
   consent: 8,
+  decision: 9,
 };
 const kindsByNumber = new Map(factKinds.map((kind) => [kindNumbers[kind], kind]));
 

@@ -34,6 +34,7 @@ const expected = {
     metrics: { 'Placed Order': 'Order Placed' },
     properties: noRules,
     events: {},
+    consent: null,
   },
 };
 
