@@ -1,0 +1,69 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Draft } from '../../../src/model/envelope.js';
+import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { stageAppends } from '../../../src/store/journal/stage-appends.js';
+import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { copyTotals, createTotals } from '../../../src/store/journal/totals.js';
+import { anEvent, someEvents } from '../../support/builders.js';
+import { createManualClock } from '../../support/manual-clock.js';
+import { wideBounds } from '../contract/harness.js';
+
+let directory: string;
+let tables: Tables;
+let state: JournalState;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-appends-'));
+  tables = openTables(join(directory, 'journal.mdb'));
+  state = createJournalState({
+    ...wideBounds,
+    clock: createManualClock(),
+    tables,
+    epoch: 'abcdef',
+    maxWorkingSetBytes: 1_000_000,
+    onClaimable: () => undefined,
+    onDeadLetterDropped: () => undefined,
+  });
+});
+afterEach(async () => {
+  await tables.environment.close();
+  rmSync(directory, { recursive: true });
+});
+
+const stage = (drafts: readonly Draft[]) =>
+  stageAppends([drafts], copyTotals(createTotals()), state);
+
+describe('staged appends', () => {
+  it('that are rolled back leave nothing behind: their events are no repeats', async () => {
+    const events = [anEvent({ keys: ['ea'] }), anEvent({ keys: ['eb', 'ec'] })];
+    const failed = await stage(events);
+    failed.rolledBack?.();
+    const [appended] = await (await stage(events)).committed();
+    expect(appended?.map(({ duplicate }) => duplicate)).toEqual([false, false]);
+    const [repeated] = await (await stage(events)).committed();
+    expect(repeated?.map(({ duplicate }) => duplicate)).toEqual([true, true]);
+  });
+
+  it.each([
+    [5000, 1],
+    [5001, 2],
+  ])('of %d events are %d entries of the dedupe log', async (count, entries) => {
+    const { writes } = await stage(someEvents(count));
+    await tables.environment.batch(() => {
+      for (const { run } of writes) run();
+    });
+    expect(tables.dedupe.getKeysCount()).toBe(entries);
+  });
+
+  it('of a thousand events let other work run about every 250 events', async () => {
+    const turns = { count: 0, isDone: false };
+    const staged = stage(someEvents(1000)).finally(() => (turns.isDone = true));
+    for (; !turns.isDone; turns.count++) await new Promise((resolve) => setImmediate(resolve));
+    await staged;
+    expect(turns.count).toBeGreaterThanOrEqual(3);
+    expect(turns.count).toBeLessThan(20);
+  });
+});
