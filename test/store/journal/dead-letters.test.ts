@@ -1,13 +1,14 @@
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JournalDeadLetters } from '../../../src/store/journal/dead-letters.js';
 import type { JournalDeadLetter } from '../../../src/store/journal/dead-letter-codec.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals, copyTotals } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
 import { aReason, toBytes } from '../../support/builders.js';
+import { createManualClock } from '../../support/manual-clock.js';
 
 let directory: string;
 let tables: Tables;
@@ -53,4 +54,42 @@ it('what a group takes out is gone for the rest of it, and is there again where 
     expect(scan()).toEqual([]);
     expect(draft.lanes.events.deadLetters).toBe(2);
   }
+});
+
+describe('a scan of dead letters', () => {
+  it('stops after as many as its limit, and tells where it continues', async () => {
+    await run(letters.add([aLetter(1), aLetter(2)], createTotals()).writes);
+    const scanOne = (from: number) => letters.scan(() => true, { from, below: 100, limit: 1 });
+    expect(scanOne(0)).toMatchObject({ found: [{ order: 1 }], next: 2 });
+    expect(scanOne(2)).toMatchObject({ found: [{ order: 2 }], next: null });
+    expect(scanOne(3)).toEqual({ found: [], next: null });
+  });
+
+  it('counts those that do not match for its limit, and leaves out those from `below` on', async () => {
+    await run(letters.add([aLetter(1), aLetter(2)], createTotals()).writes);
+    const isSecond = ({ seq }: { readonly seq: number }): boolean => seq === 2;
+    expect(letters.scan(isSecond, { from: 0, below: 3, limit: 1 })).toEqual({ found: [], next: 2 });
+    expect(letters.scan(isSecond, { from: 0, below: 2, limit: 9 })).toEqual({
+      found: [],
+      next: null,
+    });
+  });
+});
+
+it('a dead letter is found by its id, and no other text finds one', async () => {
+  await run(letters.add([aLetter(1)], createTotals()).writes);
+  expect(letters.find('ev_abcdef_1')).toMatchObject({ id: 'ev_abcdef_1', seq: 1 });
+  expect(
+    ['', 'dl_1', 'ev_ffffff_1', 'pr_abcdef_1', 'ev_abcdef_2'].map((id) => letters.find(id)),
+  ).toEqual([null, null, null, null, null]);
+  await tables.deadLetters.remove(1);
+  expect(letters.find('ev_abcdef_1')).toBeNull();
+});
+
+it('a page of dead letters from an invalid cursor is empty', async () => {
+  await run(letters.add([aLetter(1)], createTotals()).writes);
+  const page = (cursor?: string) =>
+    letters.list({}, { limit: 10, ...(cursor !== undefined && { cursor }) }, createManualClock());
+  expect((await page()).data).toHaveLength(1);
+  expect(await page('!')).toEqual({ data: [], next: null });
 });
