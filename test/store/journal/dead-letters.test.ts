@@ -67,7 +67,7 @@ describe('a scan of dead letters', () => {
 
   it('counts those that do not match for its limit, and leaves out those from `below` on', async () => {
     await run(letters.add([aLetter(1), aLetter(2)], createTotals()).writes);
-    const isSecond = ({ seq }: { readonly seq: number }): boolean => seq === 2;
+    const isSecond = ({ id }: { readonly id: string }): boolean => id === 'ev_abcdef_2';
     expect(letters.scan(isSecond, { from: 0, below: 3, limit: 1 })).toEqual({ found: [], next: 2 });
     expect(letters.scan(isSecond, { from: 0, below: 2, limit: 9 })).toEqual({
       found: [],
