@@ -55,8 +55,9 @@ export function toReadiness({
   return { ready, checks };
 }
 
-function describePause({ kind, reason, since }: Pause): string {
-  const words = kind === reason.code ? reason.detail : `${reason.code}: ${reason.detail}`;
+function describePause({ kind, reason, advice, since }: Pause): string {
+  const code = kind === reason.code ? [] : [reason.code];
+  const words = [...code, advice ?? [], reason.detail].flat().join(': ');
   return `${kind} since ${new Date(since).toISOString()}: ${words}`;
 }
 

@@ -5,9 +5,11 @@ import {
   findMisspeltVariables,
   isPlaceholder,
 } from '../config/config.js';
+import { entryNames } from '../ingest/schema.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { CurrentRevision } from '../klaviyo/revision.js';
+import type { Lane } from '../model/lane.js';
 import { explainMapping } from '../sources/mapping/explain.js';
 import type { Mapping } from '../sources/mapping/mapping.js';
 import { readArguments } from './arguments.js';
@@ -17,6 +19,7 @@ import {
   checkPort,
   checkRedis,
   type Finding,
+  listLanesInUse,
   ok,
   warn,
 } from './checks.js';
@@ -29,7 +32,8 @@ const help = `Usage: klaviyo-relay check [options]
 
 Checks everything that \`klaviyo-relay start\` needs: settings and their names, keys, the data directory
 and its disk, the port, Redis, MAPPING_FILE, and whether Klaviyo accepts the key and gives it the scopes
-that the relay needs. Nothing is recorded at Klaviyo. Prints one line for each finding: ok, WARN or BAD.
+that the relay needs. A missing scope that only some lanes need is BAD if the relay on this port has accepted
+something for them, else WARN. Nothing is recorded at Klaviyo. Prints one line for each finding: ok, WARN or BAD.
 Exit code 0: nothing is BAD; 1: something is BAD; 2: the command line is invalid.
 
   --offline        do not send a request to Klaviyo
@@ -77,7 +81,8 @@ export async function* checkAll(
   yield* await checkRedis(config);
   if (config.MAPPING_FILE !== undefined) yield* listMapping(config.MAPPING_FILE);
   if (!isOffline) {
-    yield* await checkKeyScopes(config, revision);
+    const inUse = port.isOurs ? await listLanesInUse(config) : [];
+    yield* await checkKeyScopes(config, revision, inUse);
     yield explainRevision(revision);
   }
 }
@@ -123,6 +128,7 @@ function explainRevision(revision: CurrentRevision): Finding {
 async function checkKeyScopes(
   config: Config,
   revision: CurrentRevision,
+  inUse: readonly Lane[],
 ): Promise<readonly Finding[]> {
   const client = createKlaviyoClient({
     apiKey: () => config.KLAVIYO_API_KEY,
@@ -143,12 +149,18 @@ async function checkKeyScopes(
     return scopes.map(({ scope, ok: isGiven, detail, neededFor }) => {
       if (isGiven) return ok(scope, detail);
       if (neededFor === undefined) return bad(scope, detail);
-      return warn(scope, `${detail}; only ${neededFor} need it`);
+      const used = neededFor.filter((lane) => inUse.includes(lane));
+      if (used.length === 0) return warn(scope, `${detail}; only ${toNouns(neededFor)} need it`);
+      const are = `the relay has ${toNouns(used)}, which need it`;
+      return bad(scope, `${detail}; ${are}`);
     });
   } finally {
     await client.close();
   }
 }
+
+const toNouns = (named: readonly Lane[]): string =>
+  named.map((lane) => entryNames[lane].many).join(' and ');
 
 function listMapping(mapping: Mapping): readonly Finding[] {
   return explainMapping(mapping).flatMap(({ source, lines }) =>

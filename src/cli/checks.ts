@@ -5,6 +5,7 @@ import { dirname, resolve } from 'node:path';
 import { systemClock } from '../clock.js';
 import type { Config } from '../config/config.js';
 import { toErrorMessage } from '../error.js';
+import { lanes, type Lane } from '../model/lane.js';
 import { type RedisAddress, toSentinelAuth } from '../redis/address.js';
 import { Directory } from '../store/journal/directory.js';
 
@@ -118,20 +119,42 @@ function tryToListen(host: string, port: number): Promise<NodeJS.ErrnoException 
   });
 }
 
-const probeTimeoutMs = 2000;
-
 /** Probes as an orchestrator does: a relay responds on /readyz with its checks, ready or not. */
 async function isRelay(host: string, port: number): Promise<boolean> {
+  try {
+    const body: unknown = JSON.parse((await getText(host, port, '/readyz')) ?? 'null');
+    return typeof body === 'object' && body !== null && 'checks' in body;
+  } catch {
+    return false;
+  }
+}
+
+/** The lanes for which the relay that listens has ever accepted something, by its metrics. */
+export async function listLanesInUse({
+  HOST: host,
+  PORT: port,
+}: Pick<Config, 'HOST' | 'PORT'>): Promise<readonly Lane[]> {
+  const metrics = (await getText(host, port, '/metrics')) ?? '';
+  const counts = metrics.matchAll(
+    /^relay_(?:ingest_total|store_accepted)\{lane="(\w+)"(?:,outcome="accepted")?\} [1-9]/gm,
+  );
+  const used = new Set(Array.from(counts, ([, lane]) => lane));
+  return lanes.filter((lane) => used.has(lane));
+}
+
+const probeTimeoutMs = 2000;
+
+/** Returns null if nothing responds in time. */
+async function getText(host: string, port: number, path: string): Promise<string | null> {
   const overdue = new AbortController();
   const timer = systemClock.setTimer(probeTimeoutMs, () => overdue.abort());
   const name = host === '0.0.0.0' || host === '::' ? 'localhost' : host;
   try {
-    const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}/readyz`;
+    const url = `http://${name.includes(':') ? `[${name}]` : name}:${port}${path}`;
     const response = await fetch(url, { signal: overdue.signal });
-    const body: unknown = await response.json();
-    return typeof body === 'object' && body !== null && 'checks' in body;
+    return await response.text();
   } catch {
-    return false;
+    return null;
   } finally {
     timer.cancel();
   }

@@ -31,6 +31,8 @@ export type Pause = {
   readonly kind: PauseKind;
   /** `code` is the label of the metric; `detail` is text for a person. */
   readonly reason: Reason;
+  /** What an operator must do, such as the scopes to give to the key. It begins with what is wrong. */
+  readonly advice?: string;
   /** Epoch ms. */
   readonly since: number;
 };
@@ -98,7 +100,12 @@ export class LanePauses {
   ): void {
     if (this.#pauses.size === 0) this.#pausedAt = this.#clock.monotonic();
     const known = this.#pauses.get(kind);
-    this.#pauses.set(kind, { kind, reason, since: known?.since ?? this.#clock.now() });
+    this.#pauses.set(kind, {
+      kind,
+      reason,
+      since: known?.since ?? this.#clock.now(),
+      ...(advice !== undefined && { advice }),
+    });
     for (const other of replaces) if (other !== kind) this.#pauses.delete(other);
     if (known !== undefined) return;
     const words = advice ?? (kind === reason.code ? '' : reason.code);

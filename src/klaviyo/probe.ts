@@ -20,8 +20,8 @@ export type ScopeProbe = {
   readonly scope: string;
   readonly ok: boolean;
   readonly detail: string;
-  /** What the scope is for, if not every relay needs it. */
-  readonly neededFor?: string;
+  /** The lanes that need it, if not every relay does. */
+  readonly neededFor?: readonly Lane[];
 };
 
 /** A valid key without `accounts:read` gets a 403. A wrong key gets a 401. */
@@ -61,23 +61,38 @@ export async function probeScopes(transport: Transport): Promise<readonly ScopeP
 /** `isSuccess`: the response is Klaviyo's own success, and not a 2xx of something in between. */
 type ProbeResponse = { readonly response: TransportResponse; readonly isSuccess: boolean };
 
-async function probeLanes(transport: Transport): Promise<readonly ScopeProbe[]> {
-  const probes: ScopeProbe[] = [];
-  const add = async (
-    lane: Lane,
-    scopes: readonly string[],
-    probe: () => Promise<ProbeResponse>,
-  ): Promise<void> => {
+/** Scopes that lanes need together. The endpoint of the first lane shows whether the key has them. */
+type ScopeGroup = {
+  readonly scope: string;
+  readonly probe: (transport: Transport, lane: Lane) => Promise<ProbeResponse>;
+  readonly lanes: readonly [Lane, ...Lane[]];
+};
+
+function listScopeGroups(): readonly ScopeGroup[] {
+  const groups = new Map<string, ScopeGroup>();
+  const add = (lane: Lane, scopes: readonly string[], probe: ScopeGroup['probe']): void => {
     const scope = scopes.join(', ');
-    if (scopes.length === 0 || probes.some((each) => each.scope === scope)) return;
-    const { isOptional, settings } = getLaneApi(lane);
-    const result = toScopeProbe(scope, await probe());
-    probes.push(isOptional === true ? { ...result, neededFor: settings.noun } : result);
+    const known = groups.get(scope);
+    groups.set(scope, {
+      scope,
+      probe: known?.probe ?? probe,
+      lanes: known === undefined ? [lane] : [...known.lanes, lane],
+    });
   };
   for (const lane of lanes) {
-    const { scopes, pollScopes = [] } = getLaneApi(lane);
-    await add(lane, scopes, () => probeLane(transport, lane));
-    await add(lane, pollScopes, () => probeJobs(transport, lane));
+    const { scopes, pollScopes } = getLaneApi(lane);
+    add(lane, scopes, probeLane);
+    if (pollScopes !== undefined) add(lane, pollScopes, probeJobs);
+  }
+  return [...groups.values()];
+}
+
+async function probeLanes(transport: Transport): Promise<readonly ScopeProbe[]> {
+  const probes: ScopeProbe[] = [];
+  for (const { scope, probe, lanes: group } of listScopeGroups()) {
+    const result = toScopeProbe(scope, await probe(transport, group[0]));
+    const isOptional = group.every((lane) => getLaneApi(lane).isOptional === true);
+    probes.push(isOptional ? { ...result, neededFor: group } : result);
   }
   return probes;
 }

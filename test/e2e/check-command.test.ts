@@ -6,7 +6,9 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { checkAll } from '../../src/cli/check.js';
 import type { Finding } from '../../src/cli/checks.js';
+import { systemClock } from '../../src/clock.js';
 import { loadConfig } from '../../src/config/config.js';
+import { startSandbox } from '../../src/sandbox/sandbox.js';
 import { startRedis } from '../support/redis-server.js';
 import { runCommand, startRelayProcess } from '../support/relay-process.js';
 
@@ -25,11 +27,11 @@ const toSettings = (env: Env): Env => ({
   ...env,
 });
 
-/** The output of check without Klaviyo, one line a finding. */
-async function findIn(env: Env = {}): Promise<string> {
+/** The output of check, by default without Klaviyo, one line a finding. */
+async function findIn(env: Env = {}, { isOffline = true } = {}): Promise<string> {
   const settings = toSettings(env);
   const findings: Finding[] = [];
-  for await (const finding of checkAll(loadConfig(settings), settings, true))
+  for await (const finding of checkAll(loadConfig(settings), settings, isOffline))
     findings.push(finding);
   return findings.map(({ level, what, detail }) => `${level} ${what}: ${detail}\n`).join('');
 }
@@ -149,6 +151,42 @@ it('check warns if the configured relay is running', async () => {
   expect(found).not.toContain('BAD');
   // Another port would start a second relay on the same directory.
   expect(await findIn()).toMatch(/^BAD data directory: .* is held by /m);
+});
+
+it('check names the scopes that only some lanes need, and is strict about those that the relay uses', async () => {
+  const sandbox = await startSandbox({
+    clock: systemClock,
+    apiKeys: ['pk_test'],
+    scopes: { pk_test: ['events:write', 'profiles:write', 'lists:write', 'profiles:read'] },
+  });
+  onTestFinished(() => sandbox.close());
+  const relay = startRelayProcess({ klaviyoUrl: sandbox.url, dataDir: join(folder, 'data') });
+  onTestFinished(async () => {
+    await relay.end('SIGKILL');
+  });
+  const url = (await relay.listening)!;
+  const find = () =>
+    findIn({ PORT: new URL(url).port, KLAVIYO_BASE_URL: sandbox.url }, { isOffline: false });
+  const writes = 'subscriptions:write, profiles:write';
+  const before = await find();
+  expect(before).toMatch(
+    new RegExp(
+      `^WARN ${writes}, lists:write: .*; only subscriptions and unsubscriptions need it$`,
+      'm',
+    ),
+  );
+  expect(before).toMatch(new RegExp(`^WARN ${writes}: .*; only suppressions need it$`, 'm'));
+  const response = await fetch(`${url}/v1/suppressions`, {
+    method: 'POST',
+    headers: { 'content-type': 'application/json' },
+    body: JSON.stringify({ email: 'ada@klaviyo-demo.com' }),
+  });
+  expect(response.status).toBe(202);
+  const after = await find();
+  const used = 'the relay has suppressions, which need it';
+  expect(after).toMatch(new RegExp(`^BAD ${writes}: .*; ${used}$`, 'm'));
+  expect(after).toMatch(new RegExp(`^BAD subscriptions:read: .*; ${used}$`, 'm'));
+  expect(after).toMatch(/^WARN subscriptions:write: .*; only unsuppressions need it$/m);
 });
 
 it('check connects to Redis and warns of settings that could lose events', async () => {

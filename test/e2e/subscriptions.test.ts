@@ -178,5 +178,15 @@ describe('a key without subscriptions:write', () => {
     expect(text).toMatch(/relay_klaviyo_paused\{lane="subscribe",reason="scope"\} 1/);
     expect(text).not.toMatch(/relay_klaviyo_paused\{lane="profiles",reason="scope"\} 1/);
     expect(relay.logged.join('\n')).toContain('give the key its scopes (subscriptions:write');
+    const readiness = await relay.get('/readyz');
+    expect(readiness.status).toBe(200);
+    expect(readiness.body).toMatchObject({
+      checks: { klaviyo_profiles: { ok: true }, klaviyo_suppress: { ok: true } },
+    });
+    const { klaviyo_subscribe: check } = readiness.body.checks as Record<string, object>;
+    expect(check).toMatchObject({ ok: false });
+    expect(JSON.stringify(check)).toMatch(
+      /scope: forbidden: give the key its scopes \(subscriptions:write, profiles:write, lists:write\)/,
+    );
   });
 });

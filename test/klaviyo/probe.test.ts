@@ -66,10 +66,10 @@ describe('a probe of the scopes', () => {
     const scope = 'subscriptions:write, profiles:write, lists:write';
     await start(needed);
     expect((await client.probeScopes()).filter(({ ok }) => !ok)).toMatchObject([
-      { scope, neededFor: 'subscriptions' },
-      { scope: 'subscriptions:write, profiles:write', neededFor: 'suppressions' },
-      { scope: 'subscriptions:read', neededFor: 'suppressions' },
-      { scope: 'subscriptions:write', neededFor: 'unsuppressions' },
+      { scope, neededFor: ['subscribe', 'unsubscribe'] },
+      { scope: 'subscriptions:write, profiles:write', neededFor: ['suppress'] },
+      { scope: 'subscriptions:read', neededFor: ['suppress', 'unsuppress'] },
+      { scope: 'subscriptions:write', neededFor: ['unsuppress'] },
     ]);
     await sandbox.close();
     await start([...needed, 'subscriptions:write']);
