@@ -5,7 +5,7 @@ import {
   findMisspeltVariables,
   isPlaceholder,
 } from '../config/config.js';
-import { entryNames } from '../ingest/schema.js';
+import { getLaneApi } from '../klaviyo/lanes/list.js';
 import { createKlaviyoClient } from '../klaviyo/client.js';
 import { selectProxy } from '../klaviyo/proxy.js';
 import { CurrentRevision } from '../klaviyo/revision.js';
@@ -160,7 +160,7 @@ async function checkKeyScopes(
 }
 
 const toNouns = (named: readonly Lane[]): string =>
-  named.map((lane) => entryNames[lane].many).join(' and ');
+  named.map((lane) => getLaneApi(lane).settings.noun).join(' and ');
 
 function listMapping(mapping: Mapping): readonly Finding[] {
   return explainMapping(mapping).flatMap(({ source, lines }) =>

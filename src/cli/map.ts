@@ -4,7 +4,7 @@ import { gunzipSync } from 'node:zlib';
 import { randomUUID } from 'node:crypto';
 import { systemClock } from '../clock.js';
 import { entryNames } from '../ingest/schema.js';
-import { lanes, type Lane } from '../model/lane.js';
+import { postedLanes, type PostedLane } from '../model/lane.js';
 import { isJsonObject, parseJson, stringifyJson } from '../json/json.js';
 import { findNearName } from '../near-name.js';
 import { sourceNames, sources, type SourceName } from '../sources/list.js';
@@ -16,7 +16,7 @@ import { readConfig } from './start.js';
 import { formatTried } from './trial-report.js';
 import { createTrial, hasRejection, type Trial, type Tried, type TriedRequest } from './trial.js';
 
-const types = lanes.map((lane) => entryNames[lane].many);
+const types = postedLanes.map((lane) => entryNames[lane].many);
 
 const help = `Usage: klaviyo-relay map FILE [options]
 
@@ -96,8 +96,8 @@ function parseSourceName(given: string): SourceName {
   throw new UsageError(`unknown source "${given}"${near}`);
 }
 
-function parseLane(given: string): Lane {
-  const lane = lanes.find((each) => entryNames[each].many === given);
+function parseLane(given: string): PostedLane {
+  const lane = postedLanes.find((each) => entryNames[each].many === given);
   if (lane === undefined) throw new UsageError(`--type must be one of ${types.join(', ')}`);
   return lane;
 }
@@ -146,7 +146,7 @@ function readInputs(text: string): readonly Input[] {
 /** The options of the command line. They apply to lines that do not contain the value. */
 type Defaults = {
   readonly source: SourceName | undefined;
-  readonly lane: Lane | undefined;
+  readonly lane: PostedLane | undefined;
   readonly topic: string | undefined;
   readonly path: string | undefined;
   readonly headers: IncomingHttpHeaders;
@@ -207,8 +207,8 @@ function unwrapInput(
 }
 
 /** Detects the lane. No field occurs only in profiles, so these need the path or --type. */
-function detectPlainLane(body: unknown, path: string | undefined): Lane | undefined {
-  const lane = lanes.find((each) => path === `/v1/${entryNames[each].many}`);
+function detectPlainLane(body: unknown, path: string | undefined): PostedLane | undefined {
+  const lane = postedLanes.find((each) => path === `/v1/${entryNames[each].many}`);
   if (lane !== undefined) return lane;
   return isJsonObject(body) && 'event_name' in body ? 'events' : undefined;
 }

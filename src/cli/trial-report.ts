@@ -1,5 +1,6 @@
 import { entryNames } from '../ingest/schema.js';
 import { isJsonObject, stringifyJson } from '../json/json.js';
+import { toPostedLane } from '../model/lane.js';
 import type { Tried, TriedEntry } from './trial.js';
 
 /** The report of one request, for the terminal. */
@@ -36,7 +37,7 @@ const outcomes = {
 function formatEntry(tried: TriedEntry): readonly string[] {
   const { lane, outcome, entry, klaviyo, personKeys, reason, errors } = tried;
   const name = typeof entry.event_name === 'string' ? ` "${entry.event_name}"` : '';
-  const kind = `${lane === 'waiting' ? 'entry' : entryNames[lane].one}${name}`;
+  const kind = `${lane === 'waiting' ? 'entry' : entryNames[toPostedLane(lane)].one}${name}`;
   const lines = [`  ${kind}: ${outcomes[outcome]}${reason === null ? '' : ` (${reason})`}`];
   if (outcome === 'waiting') lines.push(`    looked up as: ${personKeys.join(', ')}`);
   if (outcome === 'dead_letter') {

@@ -9,7 +9,7 @@ import type { Config } from '../config/config.js';
 import type { Draft } from '../model/envelope.js';
 import type { Fact } from '../model/fact.js';
 import type { Issue } from '../model/outcome.js';
-import type { Lane, StoreLane } from '../model/lane.js';
+import type { PostedLane, StoreLane } from '../model/lane.js';
 import { createAccept } from '../ingest/accept.js';
 import type { Store } from '../model/store.js';
 import { createAcceptFromSource } from '../ingest/accept-from-source.js';
@@ -34,7 +34,11 @@ export type TriedRequest =
     }
   | PlainRequest;
 
-export type PlainRequest = { readonly kind: 'plain'; readonly lane: Lane; readonly body: unknown };
+export type PlainRequest = {
+  readonly kind: 'plain';
+  readonly lane: PostedLane;
+  readonly body: unknown;
+};
 
 /** What one event or profile would become. */
 export type TriedEntry = {

@@ -1,14 +1,19 @@
-import { mapLanes, type Lane } from '../model/lane.js';
+import { mapPostedLanes, type PostedLane } from '../model/lane.js';
 import { locationFields, postedSchemas } from '../ingest/schema.js';
 
 /** The name of a field, or the name of an object and a name in it. */
 export type Path = readonly [string] | readonly [string, string];
 
 /** The lanes whose entries a file can have. */
-export const importLanes = ['events', 'profiles'] as const satisfies readonly Lane[];
+export const importLanes = ['events', 'profiles'] as const satisfies readonly PostedLane[];
 export type ImportLane = (typeof importLanes)[number];
 
-const fields = mapLanes((lane): readonly string[] => Object.keys(postedSchemas[lane].shape));
+/** Fields of an exact update. A cell has no value for them, so a column with such a name is a property. */
+const exactFields: readonly string[] = ['append', 'unappend', 'unset'];
+
+const fields = mapPostedLanes((lane): readonly string[] =>
+  Object.keys(postedSchemas[lane].shape).filter((name) => !exactFields.includes(name)),
+);
 
 /** Fields that hold an object. */
 export const objectFields: readonly string[] = ['properties', 'location'];
@@ -55,5 +60,6 @@ export function toPropertyPath(header: string, lane: ImportLane): Path {
   if (object !== undefined && part !== undefined) {
     if (object === 'properties' || lane === 'profiles') return [object, part];
   }
-  return lane === 'events' ? ['properties', header] : [header];
+  const isNested = lane === 'events' || exactFields.includes(header);
+  return isNested ? ['properties', header] : [header];
 }

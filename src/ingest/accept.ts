@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { smallChars } from '../json/large.js';
 import type { Metrics } from '../metrics.js';
-import type { Lane } from '../model/lane.js';
+import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { runInSlices } from '../slices.js';
 import {
@@ -91,8 +91,8 @@ export type ManyOptions = BackfillOption & {
 
 /** Bodies are decompressed: of one entry as text, of many as UTF-8. */
 export type Accept = {
-  one(lane: Lane, body: string, options: OneOptions): Promise<AcceptedOne>;
-  many(lane: Lane, body: Buffer, options: ManyOptions): Promise<AcceptedMany>;
+  one(lane: PostedLane, body: string, options: OneOptions): Promise<AcceptedOne>;
+  many(lane: PostedLane, body: Buffer, options: ManyOptions): Promise<AcceptedMany>;
 };
 
 export type AcceptDeps = TermsDeps & {
@@ -116,7 +116,8 @@ export function createAccept(deps: AcceptDeps): Accept {
 
   return {
     async one(lane, body, { idempotencyKey, backfill }) {
-      const context = { ...fixTerms(deps, { backfill }), newId, toE164, idempotencyKey };
+      const terms = fixTerms(deps, { backfill });
+      const context = { ...terms, newId, toE164, idempotencyKey, nullClears: true };
       const entry =
         body.length > smallChars
           ? await runInSlices(readLongOne(lane, body), clock)

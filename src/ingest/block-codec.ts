@@ -1,10 +1,10 @@
 import type { Draft } from '../model/envelope.js';
-import type { Lane } from '../model/lane.js';
+import { laneTraits, storeLanes } from '../model/lane.js';
 
 /**
  * Encodes drafts as bytes whose memory is transferred from one thread to another without a copy.
  *
- * Little-endian, for each draft: number of keys (1 byte), each key's length (1) and bytes, payload length
+ * Little-endian, for each draft: number of the lane (1 byte), number of keys (1), each key's length (1) and bytes, payload length
  * (4) and the payload.
  */
 
@@ -31,7 +31,7 @@ export function encodeDrafts(drafts: readonly Draft[]): readonly Uint8Array[] {
 
 function countEncodedBytes(draft: Draft | undefined): number {
   if (draft === undefined) return 0;
-  let size = 1 + lengthBytes + draft.payload.length;
+  let size = 2 + lengthBytes + draft.payload.length;
   for (const key of draft.keys) size += 1 + key.length;
   return size;
 }
@@ -39,7 +39,8 @@ function countEncodedBytes(draft: Draft | undefined): number {
 function encodeChunk(drafts: readonly Draft[], size: number): Uint8Array {
   const chunk = Buffer.allocUnsafeSlow(size);
   let at = 0;
-  for (const { keys, payload } of drafts) {
+  for (const { lane, keys, payload } of drafts) {
+    chunk[at++] = laneTraits[lane].number;
     chunk[at++] = keys.length;
     for (const key of keys) {
       chunk[at++] = key.length;
@@ -52,15 +53,19 @@ function encodeChunk(drafts: readonly Draft[], size: number): Uint8Array {
   return chunk;
 }
 
+const lanesByNumber = new Map(storeLanes.map((lane) => [laneTraits[lane].number, lane]));
+
 /** Returns the same drafts in the same order. Payloads are views of the chunks. */
 export function decodeDrafts(
   chunks: readonly Uint8Array[],
-  { lane, acceptedAt }: { readonly lane: Lane; readonly acceptedAt: number },
+  { acceptedAt }: { readonly acceptedAt: number },
 ): Draft[] {
   const drafts: Draft[] = [];
   for (const { buffer, byteOffset, byteLength } of chunks) {
     const chunk = Buffer.from(buffer, byteOffset, byteLength);
     for (let at = 0; at < byteLength;) {
+      const lane = lanesByNumber.get(chunk[at++] ?? NaN);
+      if (lane === undefined) throw new Error('a drafting thread named an unknown lane');
       const keys: string[] = [];
       for (let left = chunk[at++] ?? 0; left > 0; left--) {
         const end = at + 1 + (chunk[at] ?? 0);

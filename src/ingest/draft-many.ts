@@ -1,6 +1,6 @@
 import type { Clock } from '../clock.js';
 import type { Draft } from '../model/envelope.js';
-import type { Lane } from '../model/lane.js';
+import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { Slices } from '../slices.js';
 import { draftEntry, type DraftContext, type RequestTerms } from './draft.js';
@@ -11,7 +11,7 @@ import { invalidBody, type Invalid } from './validation.js';
 /** Drafts all entries of a request for many. Runs in the main thread or in a drafting thread (threads.ts). */
 
 export type ManyPosted = RequestTerms & {
-  readonly lane: Lane;
+  readonly lane: PostedLane;
   /** The whole body, decompressed, in UTF-8. */
   readonly body: Buffer;
   readonly format: 'json' | 'ndjson';
@@ -45,7 +45,7 @@ async function draftMany(
   context: DraftManyContext,
 ): Promise<DraftedMany> {
   const slices = new Slices(context.clock);
-  const builder = new BatchBuilder(lane, { ...context, ...terms });
+  const builder = new BatchBuilder(lane, { ...context, ...terms, nullClears: true });
   for (const part of format === 'json' ? readJson(lane, body) : readNdjson(lane, body)) {
     if (part === undefined) {
       if (slices.isUsedUp()) await slices.startNext();
@@ -97,13 +97,13 @@ export class BatchBuilder {
     rejectedCount: 0,
     warningCount: 0,
   };
-  readonly #lane: Lane;
+  readonly #lane: PostedLane;
   readonly #context: DraftContext;
   #issueCount = 0;
   #rejectedChars = 0;
   #warningChars = 0;
 
-  constructor(lane: Lane, context: DraftContext) {
+  constructor(lane: PostedLane, context: DraftContext) {
     this.#lane = lane;
     this.#context = context;
   }

@@ -1,7 +1,7 @@
 import { z } from 'zod';
 import { isGiven, isJsonObject, parseJson, stringifyJson, type JsonObject } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
-import { isLane, lanes, type Lane, type StoreLane } from '../model/lane.js';
+import { isPostedLane, postedLanes, type PostedLane, type StoreLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { draftEntry, encodePayload, type DraftContext, type Drafted } from './draft.js';
 import type { SourceEntry, SourcePost, SourceWarning } from './source-entry.js';
@@ -19,7 +19,7 @@ import { describeIssues } from './validation.js';
 export type DraftedSourceEntry = {
   readonly index: number;
   /** Lane of the entry. A draft that waits is in the lane `waiting`. */
-  readonly lane: Lane;
+  readonly lane: PostedLane;
   readonly draft: Draft;
   /** Not empty: the draft is a dead letter. */
   readonly errors: readonly Issue[];
@@ -114,7 +114,7 @@ function stampEvent(entry: JsonObject, { acceptedAt, newId }: DraftContext): Jso
   };
 }
 
-function stampEntry(lane: Lane, entry: JsonObject, context: DraftContext): JsonObject {
+function stampEntry(lane: PostedLane, entry: JsonObject, context: DraftContext): JsonObject {
   if (lane === 'events') return stampEvent(entry, context);
   if (lane === 'subscribe') return stampDecision(entry, 'consented_at', context);
   if (lane === 'unsubscribe') return stampDecision(entry, 'unsubscribed_at', context);
@@ -162,7 +162,7 @@ const reachable = { email: 'somebody@klaviyo-demo.com', phone_number: '+16175551
 /** The stored form of an entry that cannot be mapped to Klaviyo's JSON. */
 export type UnmappableEntry = {
   /** Absent in dead letters of an earlier version, whose envelope has the lane. */
-  readonly lane?: Lane | undefined;
+  readonly lane?: PostedLane | undefined;
   readonly source: string;
   readonly personKeys: readonly string[];
   readonly idKeys?: readonly string[] | undefined;
@@ -170,7 +170,7 @@ export type UnmappableEntry = {
 };
 
 const unmappableSchema = z.object({
-  lane: z.enum(lanes).optional(),
+  lane: z.enum(postedLanes).optional(),
   source: z.string(),
   personKeys: z.array(z.string()),
   idKeys: z.array(z.string()).optional(),
@@ -200,7 +200,7 @@ export function readUnmappable({
   const unmappable = unmappableSchema.safeParse(parsed.ok ? parsed.value : null).data;
   if (unmappable === undefined) return null;
   const { source, personKeys, idKeys, entry } = unmappable;
-  const lane = isLane(storeLane) ? storeLane : unmappable.lane;
+  const lane = isPostedLane(storeLane) ? storeLane : unmappable.lane;
   if (lane === undefined) return null;
   const entries = [{ lane, index: 0, personKeys, ...(idKeys && { idKeys }), entry }];
   return { source, firstAcceptedAt: acceptedAt, entries, people: [], skipped: [] };

@@ -1,11 +1,17 @@
 import type { Clock } from '../clock.js';
 import { isGiven, isJsonObject, stringifyJson } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
-import type { Lane } from '../model/lane.js';
+import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
 import { draftSuppression, draftUnsuppression } from './draft-suppression.js';
 import type { Entry } from './entries.js';
+import {
+  exactRequestBytes,
+  findExactIssues,
+  readExactUpdate,
+  toExactPayload,
+} from './exact-profile.js';
 import { identify, toEventKeys, toIdText, toProfileKeys } from './identity.js';
 import { limits } from './limits.js';
 import { toEventProperties, toEventText, toProfilePayload, type Accepted } from './map.js';
@@ -77,6 +83,8 @@ export type DraftContext = RequestTerms & {
   readonly toE164: ToE164;
   /** The caller's Idempotency-Key. An event's own insert_id has priority. */
   readonly idempotencyKey?: string | undefined;
+  /** True: a null in a profile clears. False or absent: the sender has no value, and nothing is cleared. */
+  readonly nullClears?: boolean | undefined;
 };
 
 /** A draft, or the issues of the entry. Pointers start at the entry. */
@@ -84,12 +92,12 @@ export type Drafted =
   { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Issue[] } | Invalid;
 
 /** Validates, maps and serialises one entry of a lane. */
-export function draftEntry(lane: Lane, entry: Entry, context: DraftContext): Drafted {
+export function draftEntry(lane: PostedLane, entry: Entry, context: DraftContext): Drafted {
   if (entry.errors.length > 0) return { ok: false, errors: entry.errors };
   return drafters[lane](entry.value, context);
 }
 
-const drafters: Readonly<Record<Lane, (entry: unknown, context: DraftContext) => Drafted>> = {
+const drafters: Readonly<Record<PostedLane, (entry: unknown, context: DraftContext) => Drafted>> = {
   events: draftEvent,
   profiles: draftProfile,
   subscribe: draftSubscription,
@@ -166,7 +174,11 @@ function findEventIssues(
 
 const checkPostedProfile = createCheck(profileSchema, 'a profile');
 
-function draftProfile(entry: unknown, { toE164, acceptedAt }: DraftContext): Drafted {
+/** A profile becomes a part of a bulk import, or an exact update with a request of its own. */
+function draftProfile(
+  entry: unknown,
+  { toE164, acceptedAt, nullClears = false }: DraftContext,
+): Drafted {
   if (!isJsonObject(entry)) return invalidBody('', notAnEntry.profiles);
   const checked = checkPostedProfile(entry);
   if (!checked.ok) return checked;
@@ -174,13 +186,21 @@ function draftProfile(entry: unknown, { toE164, acceptedAt }: DraftContext): Dra
   const place = profile.location?.country;
   const person = identify(profile, { lane: 'profiles', toE164, place });
   if (!person.ok) return person;
-  const payload = encodePayload(stringifyJson(toProfilePayload(profile, person)));
-  if (payload.length > limits.profileBytes) {
+  const exact = readExactUpdate(profile, nullClears);
+  const errors = exact === null ? [] : findExactIssues(profile);
+  if (errors.length > 0) return { ok: false, errors };
+  const imported = toProfilePayload(profile, person);
+  const payload = encodePayload(
+    stringifyJson(exact === null ? imported : toExactPayload(imported, exact)),
+  );
+  const maxBytes = limits.profileBytes - (exact === null ? 0 : exactRequestBytes);
+  if (payload.length > maxBytes) {
     return invalidBody('', `is longer than ${limits.profileBytes} bytes`);
   }
   const keys = toProfileKeys(person.identifiers);
   const { warnings } = person;
-  return { ok: true, draft: { lane: 'profiles', keys, acceptedAt, payload }, warnings };
+  const lane = exact === null ? 'profiles' : 'update_profile';
+  return { ok: true, draft: { lane, keys, acceptedAt, payload }, warnings };
 }
 
 /**

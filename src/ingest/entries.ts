@@ -7,7 +7,7 @@ import {
   skipBlanks,
   smallChars,
 } from '../json/large.js';
-import { mapLanes, type Lane } from '../model/lane.js';
+import { mapPostedLanes, type PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { limits } from './limits.js';
 import { entryNames, notAnEntry } from './schema.js';
@@ -29,7 +29,7 @@ export function readOne(body: string): Entry {
 }
 
 /** Reads the single entry of a body of any length, in steps. */
-export function* readLongOne(lane: Lane, body: string): Generator<undefined, Entry> {
+export function* readLongOne(lane: PostedLane, body: string): Generator<undefined, Entry> {
   return readEntry(yield* parseInSteps(body, entryBounds[lane]));
 }
 
@@ -49,10 +49,10 @@ function readEntry(parsed: Parsed): Entry {
  */
 const partBytes = smallChars;
 
-const openings = mapLanes((lane) => toListOpening(entryNames[lane].many));
+const openings = mapPostedLanes((lane) => toListOpening(entryNames[lane].many));
 
 /** Reads `{"events":[…]}` (`entryNames` has the names of the other lanes) or a bare array, in UTF-8. */
-export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined> {
+export function* readJson(lane: PostedLane, body: Buffer): Generator<Part | undefined> {
   for (const { text, shift } of cutList(body, openings[lane], partBytes)) {
     const isLong = text.length > 2 * partBytes + openings[lane].maxBytes;
     if (isLong) yield undefined;
@@ -63,7 +63,7 @@ export function* readJson(lane: Lane, body: Buffer): Generator<Part | undefined>
   }
 }
 
-function readListPart(lane: Lane, parsed: Parsed): Part {
+function readListPart(lane: PostedLane, parsed: Parsed): Part {
   if (!parsed.ok) return { ok: false, errors: toIssues([parsed.issue]) };
   const { value, issues } = parsed;
   // The value is null if the whole text was too long to be read.
@@ -102,7 +102,7 @@ export function groupByEntry(issues: readonly JsonIssue[], indexAt: number) {
 }
 
 /** Reads one entry per line. Blank lines are skipped and not counted. A line that is not JSON is an invalid entry. */
-export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefined> {
+export function* readNdjson(lane: PostedLane, body: Buffer): Generator<Part | undefined> {
   for (let start = 0; start < body.length;) {
     const end = body.indexOf('\n', start + partBytes);
     const next = end === -1 ? body.length : end + 1;
@@ -119,7 +119,7 @@ export function* readNdjson(lane: Lane, body: Buffer): Generator<Part | undefine
 }
 
 /** The bounds of an entry that no valid one comes near. */
-function createSmallBounds(lane: Lane): FindExcess {
+function createSmallBounds(lane: PostedLane): FindExcess {
   return ({ path, isArray, total }) => {
     if (path.length === 0 && isArray) return notAnEntry[lane];
     return total > limits.valuesPerSmallEntry
@@ -132,7 +132,7 @@ function createSmallBounds(lane: Lane): FindExcess {
  * Bounds of a long entry while it is read: once it exceeds one, the rest is not read. The texts are
  * those of the checks that a short entry meets after it is parsed.
  */
-const entryBounds: Readonly<Record<Lane, FindExcess>> = {
+const entryBounds: Readonly<Record<PostedLane, FindExcess>> = {
   events({ path, isArray, count, total }) {
     if (path.length === 0 && isArray) return notAnEntry.events;
     if (path.length > limits.nesting) return `is nested deeper than ${limits.nesting} levels`;
@@ -159,7 +159,7 @@ const entryBounds: Readonly<Record<Lane, FindExcess>> = {
 };
 
 /** The same bounds for the entries of a list: the path of each value starts with the path of its entry. */
-function createListBounds(lane: Lane): FindExcess {
+function createListBounds(lane: PostedLane): FindExcess {
   const findExcess = entryBounds[lane];
   const { many } = entryNames[lane];
   let before = { index: -1, total: 0 };

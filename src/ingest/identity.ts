@@ -1,6 +1,6 @@
 import { hash } from 'node:crypto';
 import { ExactInteger, isGiven } from '../json/json.js';
-import { mapLanes, type Lane } from '../model/lane.js';
+import { mapPostedLanes, type PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import type { ToE164 } from './phone.js';
 import { identifierFields, type Identifier } from './schema.js';
@@ -44,7 +44,7 @@ const phonePointer = '/phone_number';
 const unusable =
   'is not a phone number that can be brought into E.164 form, such as +15005550006 (numbers without a + need a country)';
 
-const missingDetails = mapLanes((lane) => describeMissing(identifierFields[lane]));
+const missingDetails = mapPostedLanes((lane) => describeMissing(identifierFields[lane]));
 
 function describeMissing(fields: readonly string[]): string {
   const last = fields.at(-1) ?? '';
@@ -54,7 +54,7 @@ function describeMissing(fields: readonly string[]): string {
 }
 
 export type IdentifyOptions = {
-  readonly lane: Lane;
+  readonly lane: PostedLane;
   readonly toE164: ToE164;
   /** Country of the person, if known. */
   readonly place?: string | null | undefined;

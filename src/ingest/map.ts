@@ -1,6 +1,11 @@
 import { backfillMember, eventEnd } from '../model/backfill.js';
 import { isGiven, stringifyJson, type JsonObject } from '../json/json.js';
-import type { PostedEvent, PostedProfile } from './schema.js';
+import {
+  profileAttributeNames,
+  profileFieldNames,
+  type PostedEvent,
+  type PostedProfile,
+} from './schema.js';
 import type { Identifiers } from './identity.js';
 
 /**
@@ -92,27 +97,11 @@ function toRevenueProperties(event: PostedEvent): JsonObject {
   return added;
 }
 
-const profileAttributeNames = [
-  'first_name',
-  'last_name',
-  'organization',
-  'locale',
-  'title',
-  'image',
-] as const;
-
-const profileFieldNames = new Set<string>([
-  ...profileAttributeNames,
-  'email',
-  'distinct_id',
-  'phone_number',
-  'anonymous_id',
-  'location',
-  'properties',
-]);
-
 /** One element of `profiles.data` of a bulk import. */
-export function toProfilePayload(profile: PostedProfile, accepted: Accepted): JsonObject {
+export function toProfilePayload(
+  profile: PostedProfile,
+  accepted: Accepted,
+): { readonly type: 'profile'; readonly attributes: JsonObject } {
   const attributes: Record<string, unknown> = toIdentifierAttributes(accepted.identifiers);
   for (const name of profileAttributeNames) {
     if (isGiven(profile[name])) attributes[name] = profile[name];
@@ -130,14 +119,20 @@ function withoutNulls(object: JsonObject): JsonObject {
   return Object.fromEntries(Object.entries(object).filter(([, value]) => isGiven(value)));
 }
 
-/** A top-level field replaces the same name inside `properties`. */
 function toProfileProperties(profile: PostedProfile, accepted: Accepted): JsonObject {
+  const properties = mergeProperties(profile);
+  if (accepted.unusablePhone === undefined) return properties;
+  return { ...toUnusablePhoneProperty(accepted), ...properties };
+}
+
+/** The posted custom properties. A top-level field replaces the same name inside `properties`. */
+export function mergeProperties(profile: PostedProfile): JsonObject {
   const properties = profile.properties ?? {};
   const others = Object.keys(profile).filter((name) => !profileFieldNames.has(name));
   // Most profiles have nothing to add, and a copy takes longer than the rest of this function.
-  if (others.length === 0 && accepted.unusablePhone === undefined) return properties;
+  if (others.length === 0) return properties;
   const added = Object.fromEntries(others.map((name) => [name, profile[name]]));
-  return { ...toUnusablePhoneProperty(accepted), ...properties, ...added };
+  return { ...properties, ...added };
 }
 
 function toIdentifierAttributes(identifiers: Identifiers): Record<string, unknown> {

@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import { ExactInteger, isJsonObject, type JsonObject } from '../json/json.js';
-import { mapLanes, type Lane } from '../model/lane.js';
+import { mapPostedLanes, type PostedLane } from '../model/lane.js';
 import { limits } from './limits.js';
 
 /**
@@ -11,7 +11,7 @@ import { limits } from './limits.js';
 /** A number of JSON text. An integer that a JavaScript number cannot hold keeps its digits. */
 export type Numeral = number | ExactInteger;
 
-const isNumeral = (value: unknown): value is Numeral =>
+export const isNumeral = (value: unknown): value is Numeral =>
   typeof value === 'number' || value instanceof ExactInteger;
 
 /**
@@ -91,7 +91,7 @@ export const identifierFields = {
   unsubscribe: ['email', 'phone_number'],
   suppress: ['email'],
   unsuppress: ['email'],
-} as const satisfies Readonly<Record<Lane, readonly string[]>>;
+} as const satisfies Readonly<Record<PostedLane, readonly string[]>>;
 
 function toIdentifierRule(fields: readonly string[]): { anyOf: { required: string[] }[] } {
   return { anyOf: fields.map((field) => ({ required: [field] })) };
@@ -211,6 +211,15 @@ const locationSchema = z
 
 export const locationFields: readonly string[] = Object.keys(locationSchema.shape);
 
+const patch = (description: string) =>
+  properties(
+    `${description} By name: a string, a number or a boolean, or a list of these. An exact update.`,
+    { tags: ['vip'] },
+  );
+
+const isNames = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '');
+
 export const profileSchema = z
   .looseObject({
     email: email.nullish(),
@@ -237,11 +246,32 @@ export const profileSchema = z
       'Custom properties. Fields the relay does not know are added to them, and win over the same name here.',
       { plan: 'gold' },
     ).nullish(),
+    append: patch('Values to add to lists in custom properties.').nullish(),
+    unappend: patch('Values to remove from lists in custom properties.').nullish(),
+    unset: checked(isNames, 'must be a list of names', {
+      type: 'array',
+      items: { type: 'string', minLength: 1 },
+      description: 'Custom properties to remove. An exact update.',
+      examples: [['plan']],
+    }).nullish(),
   })
   .meta({
     ...toIdentifierRule(identifierFields.profiles),
-    description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes.`,
+    description: `A person: identifiers, attributes, and any other field as a custom property. At most ${limits.profileBytes} bytes. A null clears an attribute or a custom property, but not an identifier. A profile with a null, \`append\`, \`unappend\` or \`unset\` is an exact update: it has a request of its own, which is slower.`,
   });
+
+/** The fields of a profile that are attributes with a text. */
+export const profileAttributeNames = [
+  'first_name',
+  'last_name',
+  'organization',
+  'locale',
+  'title',
+  'image',
+] as const;
+
+/** The fields of a profile that are no custom properties. */
+export const profileFieldNames: ReadonlySet<string> = new Set(Object.keys(profileSchema.shape));
 
 const channels = z
   .strictObject({
@@ -357,7 +387,7 @@ export const postedSchemas = {
   unsubscribe: unsubscriptionSchema,
   suppress: suppressionSchema,
   unsuppress: unsuppressionSchema,
-} as const satisfies Readonly<Record<Lane, z.ZodObject>>;
+} as const satisfies Readonly<Record<PostedLane, z.ZodObject>>;
 
 /** What an entry of a lane is called in paths, bodies and messages. */
 export const entryNames = {
@@ -367,10 +397,12 @@ export const entryNames = {
   unsubscribe: { one: 'unsubscription', many: 'unsubscriptions' },
   suppress: { one: 'suppression', many: 'suppressions' },
   unsuppress: { one: 'unsuppression', many: 'unsuppressions' },
-} as const satisfies Readonly<Record<Lane, { readonly one: string; readonly many: string }>>;
+} as const satisfies Readonly<Record<PostedLane, { readonly one: string; readonly many: string }>>;
 
 /** The issue of an entry that is no JSON object. */
-export const notAnEntry = mapLanes((lane) => `must be a JSON object: one ${entryNames[lane].one}`);
+export const notAnEntry = mapPostedLanes(
+  (lane) => `must be a JSON object: one ${entryNames[lane].one}`,
+);
 
 /** A posted entry after validation. */
 export type PostedEvent = z.output<typeof eventSchema>;

@@ -1,6 +1,6 @@
 import type { FactKind } from '../model/fact.js';
 import type { Issue } from '../model/outcome.js';
-import type { Lane } from '../model/lane.js';
+import type { PostedLane } from '../model/lane.js';
 import type { JsonObject } from '../json/json.js';
 
 /** Identifiers in the form in which a caller posts them (schema.ts). */
@@ -66,7 +66,7 @@ export type Decision = {
 
 /** One event, profile, subscription or unsubscription that a source's request becomes. */
 export type SourceEntry = Part & {
-  readonly lane: Lane;
+  readonly lane: PostedLane;
   /** As a caller of this relay would post it: see schema.ts. */
   readonly entry: JsonObject;
   /** The part of the request it comes from, from 0. */

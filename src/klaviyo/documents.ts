@@ -62,6 +62,8 @@ export type ApiError = {
   readonly detail: string;
   /** JSON Pointer into the request body. */
   readonly pointer: string;
+  /** The id of another profile that has an identifier of this one. */
+  readonly duplicateId: string;
 };
 
 /** Errors that are read of one response. A request has 10,000 entries at most. */
@@ -84,16 +86,23 @@ export function parseApiErrors(bodyText: string): readonly ApiError[] {
     return Array.from<unknown>(errors.slice(0, maxErrors)).filter(isRecord).map(parseApiError);
   }
   const detail = stringOrEmpty(body.detail) || stringOrEmpty(body.message);
-  return detail === '' ? [] : [{ detail: shortenText(detail, maxDetailChars), pointer: '' }];
+  return detail === ''
+    ? []
+    : [{ detail: shortenText(detail, maxDetailChars), pointer: '', duplicateId: '' }];
 }
 
 /** Also reads the attributes of an `import-error`, which have the same members. */
 export function parseApiError(error: Readonly<Record<string, unknown>>): ApiError {
-  const { detail, title, source } = error;
+  const { detail, title, source, meta } = error;
   return {
     detail: shortenText(stringOrEmpty(detail) || stringOrEmpty(title), maxDetailChars),
     pointer: isRecord(source) ? shortenText(stringOrEmpty(source.pointer), maxPointerChars) : '',
+    duplicateId: isRecord(meta) ? readDuplicateId(meta) : '',
   };
+}
+
+function readDuplicateId({ duplicate_profile_id: id }: Readonly<Record<string, unknown>>): string {
+  return typeof id === 'string' && /^\w{1,64}$/.test(id) ? id : '';
 }
 
 /** Returns true if the error is about the API's revision. A field of a record may also be called "revision". */

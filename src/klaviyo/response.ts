@@ -130,6 +130,15 @@ const responseTable: readonly Row[] = [
     applies: ({ errors, errorsByItem }) => errorsByItem.size === 0 && errors.some(isAboutList),
     outcome: toBlocked,
   },
+  // The identifiers of a profile belong to different profiles: it becomes a dead letter.
+  {
+    name: 'duplicate',
+    applies: (response) =>
+      response.status === 409 &&
+      getLaneApi(response.lane).success === 'resource' &&
+      response.errors.some(({ duplicateId }) => duplicateId !== ''),
+    outcome: toDuplicate,
+  },
   // Klaviyo names the bad entries: reject these, and send the others again without them.
   {
     name: 'named',
@@ -213,7 +222,8 @@ function isFromWrongEndpoint(response: ParsedResponse): boolean {
 
 /**
  * Returns true for the success that Klaviyo documents, and for nothing else: for a lane with jobs a 202
- * with a job, for the others a 202 without a body or with a document without errors.
+ * with a job, for a lane of single resources a 200 or 201 with the resource, for the others a 202 without a
+ * body or with a document without errors.
  */
 export function isDocumentedSuccess({
   lane,
@@ -221,8 +231,12 @@ export function isDocumentedSuccess({
   bodyText,
   isWhole,
 }: Pick<KlaviyoResponse, 'lane' | 'status' | 'bodyText' | 'isWhole'>): boolean {
-  if (status !== 202 || !isWhole) return false;
-  if (hasJobs(lane)) return toJobId(lane, bodyText) !== null;
+  if (!isWhole) return false;
+  if (getLaneApi(lane).success === 'resource') {
+    return (status === 200 || status === 201) && readResourceId(lane, bodyText) !== null;
+  }
+  if (status !== 202) return false;
+  if (hasJobs(lane)) return readResourceId(lane, bodyText) !== null;
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
@@ -232,10 +246,13 @@ function isSuccessWithoutJob({ lane, status, bodyText, isWhole }: ParsedResponse
   return bodyText === '' || isDocument(tryParseJson(bodyText));
 }
 
-const hasJobs = (lane: Lane): boolean => getLaneApi(lane).success !== 'empty';
+function hasJobs(lane: Lane): boolean {
+  const { success } = getLaneApi(lane);
+  return success === 'import-job' || success === 'counting-job';
+}
 
-/** Returns null if the response names no job. */
-function toJobId(lane: Lane, bodyText: string): string | null {
+/** The id of the job or of the resource in a response; null if there is none. */
+function readResourceId(lane: Lane, bodyText: string): string | null {
   const id = toResource(tryParseJson(bodyText), getLaneApi(lane).body.type)?.id;
   return typeof id === 'string' && /^\S{1,200}$/.test(id) ? id : null;
 }
@@ -254,7 +271,7 @@ function toMovedOutcome({ movedTo = '', status }: ParsedResponse, code: string):
 
 /** The result is final, or known when the job has ended. */
 function toAcceptedOutcome({ lane, bodyText }: ParsedResponse): Outcome {
-  const ref = hasJobs(lane) ? toJobId(lane, bodyText) : null;
+  const ref = hasJobs(lane) ? readResourceId(lane, bodyText) : null;
   return ref === null ? { kind: 'delivered' } : { kind: 'pending', ref };
 }
 
@@ -341,6 +358,14 @@ function toUnattributed(response: ParsedResponse): Outcome {
 
 function toRejected(response: ParsedResponse): Outcome {
   return { kind: 'rejected', reason: toReasonWithCode(response, 'rejected') };
+}
+
+/** Klaviyo names the profile that has one of the identifiers. */
+function toDuplicate(response: ParsedResponse, code: string): Outcome {
+  const id = response.errors.find(({ duplicateId }) => duplicateId !== '')?.duplicateId ?? '';
+  const reason = toReasonWithCode(response, code);
+  const detail = `${reason.detail} It is the profile ${id}: merge the profiles in Klaviyo, or post one identifier alone.`;
+  return { kind: 'rejected', reason: { ...reason, detail } };
 }
 
 function toReasonWithCode(response: ParsedResponse, code: string): Reason {

@@ -17,6 +17,11 @@ export type LaneTraits = {
    * share a request, such as the subscriptions to one list.
    */
   readonly isGrouped?: boolean;
+  /**
+   * The lane whose posted entries become drafts of this one. It has no entries and no route of its own.
+   * Absent: callers post entries of the lane.
+   */
+  readonly postedWith?: string;
   /** The lane whose counter gives the numbers. Lanes with one counter are in one order. Absent: its own. */
   readonly numberedWith?: string;
   /**
@@ -33,14 +38,20 @@ export type LaneTraits = {
 
 const sentLanes = {
   events: { number: 0, idPrefix: 'ev', merges: false },
-  profiles: { number: 1, idPrefix: 'pr', merges: true, importsProfiles: true },
+  profiles: {
+    number: 1,
+    idPrefix: 'pr',
+    merges: true,
+    importsProfiles: true,
+    after: ['update_profile'],
+  },
   subscribe: {
     number: 3,
     idPrefix: 'su',
     merges: false,
     isGrouped: true,
     numberedWith: 'profiles',
-    after: ['profiles', 'unsubscribe', 'suppress'],
+    after: ['profiles', 'update_profile', 'unsubscribe', 'suppress'],
   },
   unsubscribe: {
     number: 4,
@@ -65,9 +76,24 @@ const sentLanes = {
     numberedWith: 'profiles',
     after: ['suppress'],
   },
+  update_profile: {
+    number: 9,
+    idPrefix: 'up',
+    merges: false,
+    postedWith: 'profiles',
+    numberedWith: 'profiles',
+    after: ['profiles'],
+  },
 } as const satisfies Record<string, LaneTraits>;
 
 export type Lane = keyof typeof sentLanes;
+
+type Traits = typeof sentLanes;
+
+/** A lane whose entries callers post. */
+export type PostedLane = {
+  [L in Lane]: Traits[L] extends { readonly postedWith: string } ? never : L;
+}[Lane];
 
 /** The lanes that are delivered to Klaviyo. */
 export const lanes = Object.keys(sentLanes) as readonly Lane[] as readonly [Lane, ...Lane[]];
@@ -86,6 +112,20 @@ export const laneTraits: Readonly<Record<StoreLane, LaneTraits>> = {
   waiting: { number: 2, idPrefix: 'wa', merges: false },
 };
 
+/** Returns true for a lane that is delivered to Klaviyo. */
+export const isLane = (lane: StoreLane): lane is Lane => lane !== 'waiting';
+
+/** Returns true for a lane whose entries callers post. */
+export const isPostedLane = (lane: StoreLane): lane is PostedLane =>
+  isLane(lane) && laneTraits[lane].postedWith === undefined;
+
+/** The lane whose posted entries become drafts of this lane. */
+export const toPostedLane = (lane: Lane): PostedLane =>
+  isPostedLane(lane) ? lane : (laneTraits[lane].postedWith as PostedLane);
+
+/** The lanes whose entries callers post. */
+export const postedLanes = lanes.filter(isPostedLane);
+
 /**
  * The lane in which an envelope with the keys of an earlier one is a repeat and is not stored again. It is
  * the only one, because the dedupe window of a store holds numbers of envelopes without their lane.
@@ -96,12 +136,15 @@ export const dedupedLane = 'events' satisfies Lane;
 export const counterLane = (lane: StoreLane): StoreLane =>
   (laneTraits[lane].numberedWith as Lane | undefined) ?? lane;
 
-/** Returns true for a lane that is delivered to Klaviyo. */
-export const isLane = (lane: StoreLane): lane is Lane => lane !== 'waiting';
-
 /** Returns an object with the value of each lane. */
 export const mapLanes = <T>(toValue: (lane: Lane) => T): Readonly<Record<Lane, T>> =>
   Object.fromEntries(lanes.map((lane) => [lane, toValue(lane)])) as Record<Lane, T>;
+
+/** Returns an object with the value of each lane whose entries callers post. */
+export const mapPostedLanes = <T>(
+  toValue: (lane: PostedLane) => T,
+): Readonly<Record<PostedLane, T>> =>
+  Object.fromEntries(postedLanes.map((lane) => [lane, toValue(lane)])) as Record<PostedLane, T>;
 
 /** Returns an object with the value of each queue. */
 export const mapStoreLanes = <T>(toValue: (lane: StoreLane) => T): Readonly<Record<StoreLane, T>> =>

@@ -244,9 +244,29 @@ function checkMeta(
   checkMemberNames(meta, { fields, resource: 'profile' }, issues);
   for (const [member, value] of Object.entries(meta)) {
     issues.within([member], () => {
-      if (isJsonObject(value)) checkNested(value, issues);
-      else issues.add(`'${member}' must be an object.`);
+      if (!isJsonObject(value)) issues.add(`'${member}' must be an object.`);
+      else {
+        checkNested(value, issues);
+        if (member === 'patch_properties') checkPatch(value, issues);
+      }
     });
+  }
+}
+
+const patchMembers = new Set(['append', 'unappend', 'unset']);
+
+function checkPatch(patch: JsonObject, issues: IssueCollector): void {
+  checkMemberNames(patch, { fields: patchMembers, resource: 'profile' }, issues);
+  for (const member of ['append', 'unappend'] as const) {
+    const value = patch[member];
+    if (isNotNullish(value) && !isJsonObject(value)) {
+      issues.add(`'${member}' must be an object.`, member);
+    }
+  }
+  const { unset } = patch;
+  const names: readonly unknown[] = Array.isArray(unset) ? unset : [unset];
+  if (isNotNullish(unset) && !names.every((name) => typeof name === 'string')) {
+    issues.add("'unset' must be a string or a list of strings.", 'unset');
   }
 }
 

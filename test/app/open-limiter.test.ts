@@ -26,6 +26,7 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
       unsubscribe: [],
       suppress: [],
       unsuppress: [],
+      update_profile: [],
       imports: [],
     },
   });

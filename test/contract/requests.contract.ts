@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { Lane } from '../../src/model/lane.js';
+import type { Lane, PostedLane } from '../../src/model/lane.js';
 import type { Draft } from '../../src/model/envelope.js';
 import { isBackfilled } from '../../src/model/backfill.js';
 import { createAccept } from '../../src/ingest/accept.js';
@@ -115,11 +115,33 @@ const profiles = {
     properties: { plan: 'gold', tags: ['a', 'b'] },
     shoe_size: 38,
   },
-  'nulls for absent fields': { email: 'ada@klaviyo-demo.com', first_name: null, location: null },
+};
+
+const exactUpdates = {
+  'nulls in all that can be cleared': {
+    email: 'ada@klaviyo-demo.com',
+    first_name: null,
+    last_name: null,
+    organization: null,
+    locale: null,
+    title: null,
+    image: null,
+    location: null,
+    shoe_size: null,
+  },
+  'a part of the location': { phone_number: '+15005550006', location: { city: null, zip: '1' } },
+  'changes of lists in custom properties': {
+    distinct_id: 'customer-42',
+    first_name: 'Ada',
+    properties: { plan: 'gold' },
+    append: { tags: ['a', 7, true], skus: '92538' },
+    unappend: { sizes: 38 },
+    unset: ['coupon'],
+  },
 };
 
 async function toPayloads(
-  lane: Lane,
+  lane: PostedLane,
   entries: readonly unknown[],
   backfillAfterMs = Infinity,
 ): Promise<readonly Uint8Array[]> {
@@ -166,6 +188,17 @@ describe.each(revisions)(
     it.each(Object.entries(profiles))('with a profile of %s', async (_name, profile) => {
       const payloads = await toPayloads('profiles', [profile]);
       expect(findIssues('profiles', toJson('profiles', payloads))).toEqual([]);
+    });
+
+    it.each(Object.entries(exactUpdates))('with an exact update of %s', async (_name, profile) => {
+      const payloads = await toPayloads('profiles', [profile]);
+      expect(findIssues('update_profile', toJson('update_profile', payloads))).toEqual([]);
+    });
+
+    it('and forbids an exact update with an unknown change of properties', () => {
+      const meta = { patch_properties: { remove: ['plan'] } };
+      const body = { data: { type: 'profile', attributes: {}, meta } };
+      expect(findIssues('update_profile', body)).not.toEqual([]);
     });
 
     it.each(Object.entries(subscriptions))('with a subscription by %s', async (_name, entry) => {

@@ -1,12 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { entryNames } from '../../src/ingest/schema.js';
-import { lanes } from '../../src/model/lane.js';
+import { postedLanes } from '../../src/model/lane.js';
 import { metricValue, problemOf, startServer, acceptedMany } from './harness.js';
 
 const issue = { pointer: '/email', detail: 'must be an e-mail address' };
 
 /** Each lane with the last part of its path and the noun for one entry. */
-const paths = lanes.map((lane) => [entryNames[lane].many, lane, entryNames[lane].one] as const);
+const paths = postedLanes.map(
+  (lane) => [entryNames[lane].many, lane, entryNames[lane].one] as const,
+);
 
 describe.each(paths)('POST /v1/%s', (path, lane, noun) => {
   it('passes the text of the body to accept and responds 202 with the id', async () => {

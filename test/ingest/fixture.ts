@@ -1,5 +1,5 @@
 import type { Draft } from '../../src/model/envelope.js';
-import type { Lane } from '../../src/model/lane.js';
+import type { PostedLane } from '../../src/model/lane.js';
 import { createAccept, type AcceptDeps, type ManyOptions } from '../../src/ingest/accept.js';
 import type { Store } from '../../src/model/store.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -46,7 +46,7 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   };
   const accept = {
     one,
-    many: (lane: Lane, body: string, options: ManyOptions) =>
+    many: (lane: PostedLane, body: string, options: ManyOptions) =>
       many(lane, Buffer.from(body), options),
   };
   return { accept, appended, counted, drafts: () => appended.flat() };

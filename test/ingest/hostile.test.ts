@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { expect, it } from 'vitest';
-import { lanes } from '../../src/model/lane.js';
+import { postedLanes } from '../../src/model/lane.js';
 import { anEvent, aProfile, createFixture, toJson } from './fixture.js';
 
-const lane = fc.constantFrom(...lanes);
+const lane = fc.constantFrom(...postedLanes);
 const text = fc.oneof(fc.string({ unit: 'binary' }), fc.string({ unit: 'grapheme' }));
 
 /** Objects with names that the relay reads and values that may be invalid. */
@@ -52,7 +52,7 @@ const { properties } = fc.letrec<{ value: unknown; properties: Record<string, un
   }),
 );
 
-it('properties with any content reach the payload unchanged', async () => {
+it('properties with any content reach the payload unchanged, and a null of a profile unsets', async () => {
   await fc.assert(
     fc.asyncProperty(properties, async (each) => {
       const { accept, drafts } = createFixture();
@@ -60,7 +60,12 @@ it('properties with any content reach the payload unchanged', async () => {
       await accept.one('profiles', JSON.stringify(aProfile({ properties: { ...each, a: 1 } })), {});
       const [event, profile] = drafts().map(({ payload }) => toJson(payload));
       expect(event).toHaveProperty('attributes.events.data.0.attributes.properties', each);
-      expect(profile).toHaveProperty('attributes.properties', { ...each, a: 1 });
+      const posted = Object.entries({ ...each, a: 1 });
+      const isNull = ([, value]: readonly [string, unknown]): boolean => value === null;
+      const kept = Object.fromEntries(posted.filter((member) => !isNull(member)));
+      const unset = posted.filter(isNull).map(([name]) => name);
+      expect(profile).toHaveProperty('attributes.properties', kept);
+      if (unset.length > 0) expect(profile).toHaveProperty('meta.patch_properties.unset', unset);
     }),
     { numRuns: 500 },
   );

@@ -60,6 +60,8 @@ const errors = (...list: readonly { detail?: string; pointer?: string }[]) => ({
 });
 const events = '/data/attributes/events-bulk-create/data';
 const profiles = '/data/attributes/profiles/data';
+/** The document of a profile. */
+const aResource = { data: { type: 'profile', id: 'p-1', attributes: {} } };
 const job = { data: { type: 'profile-bulk-import-job', id: 'job-1', attributes: {} } };
 const suppressionJob = {
   data: { type: 'profile-suppression-bulk-create-job', id: 'job-2', attributes: {} },
@@ -291,6 +293,24 @@ describe('the table of responses, for a request with three entries', () => {
       }
     });
 
+    it.each<[string, Given]>([
+      ['a profile without an id', { body: { data: { type: 'profile', id: '' } } }],
+      ['a list of profiles', { body: { data: [{ type: 'profile', id: 'p-1' }] } }],
+      ['another resource', { body: { data: { type: 'event', id: 'p-1' } } }],
+      ['a profile and errors', { body: { ...aResource, errors: [] } }],
+      ['a profile in a body that was cut off', { body: aResource, isWhole: false }],
+    ])('200 for an exact update with %s', (_name, given) => {
+      const response = { status: 200, lane: 'update_profile', count: 1, ...given } as const;
+      expect(toBrief(outcomeOf(response))).toBe('retryable edge');
+    });
+
+    it('202 and 204 for an exact update', () => {
+      for (const given of [{ status: 202, body: aResource }, { status: 204 }]) {
+        const response = { lane: 'update_profile', count: 1, ...given } as const;
+        expect(toBrief(outcomeOf(response))).toBe('retryable edge');
+      }
+    });
+
     it('202 for profiles that names no import job', () => {
       const type = 'profile-bulk-import-job';
       const jobless = [
@@ -320,6 +340,39 @@ describe('the table of responses, for a request with three entries', () => {
     const [rows = ''] = table.split('\n## ');
     const named = [...rows.matchAll(/^\| `(\w+)` \|/gm)].map(([, name]) => name);
     expect(named).toEqual(rowNames);
+  });
+});
+
+describe('a response to an exact update', () => {
+  const outcome = (given: Given): Outcome =>
+    outcomeOf({ lane: 'update_profile', count: 1, ...given });
+
+  it.each([200, 201])('%i with the profile is a success', (status) => {
+    expect(outcome({ status, body: aResource })).toEqual({ kind: 'delivered' });
+  });
+
+  it('that names another profile with its identifiers is a rejection that says so', () => {
+    const [error] = errors({
+      detail: 'A profile already exists with one of these identifiers.',
+      pointer: '/data/attributes',
+    }).errors;
+    const body = { errors: [{ ...error, meta: { duplicate_profile_id: '01M1PAAR5H' } }] };
+    expect(outcome({ status: 409, body })).toMatchObject({
+      kind: 'rejected',
+      reason: {
+        code: 'duplicate',
+        detail:
+          'A profile already exists with one of these identifiers. It is the profile 01M1PAAR5H: merge the profiles in Klaviyo, or post one identifier alone.',
+      },
+    });
+  });
+
+  it('that names a field is a rejection with a pointer into the profile', () => {
+    const body = errors({ detail: 'Invalid email address', pointer: '/data/attributes/email' });
+    expect(outcome({ body })).toMatchObject({
+      kind: 'rejected',
+      reason: { faults: [{ pointer: '/attributes/email', detail: 'Invalid email address' }] },
+    });
   });
 });
 

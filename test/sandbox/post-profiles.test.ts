@@ -64,6 +64,21 @@ describe('profile-import', () => {
     expect(held()[0]).toEqual({ email, properties: { skus: ['a', 'c'] } });
   });
 
+  it.each<[JsonMap, string]>([
+    [{ remove: ['a'] }, '/data/meta/patch_properties/remove'],
+    [{ append: ['a'] }, '/data/meta/patch_properties/append'],
+    [{ unappend: 'a' }, '/data/meta/patch_properties/unappend'],
+    [{ unset: { a: true } }, '/data/meta/patch_properties/unset'],
+    [{ unset: ['a', 1] }, '/data/meta/patch_properties/unset'],
+  ])('rejects %j for patch_properties', async (patch, pointer) => {
+    const response = await importOne(
+      { email: 'ada@klaviyo-demo.com' },
+      { patch_properties: patch },
+    );
+    expect(response.status).toBe(400);
+    expect(response.errors.map(({ source }) => source.pointer)).toEqual([pointer]);
+  });
+
   it('reports issues below /data/attributes', async () => {
     const response = await importOne({ email: 'x', phone_number: 'y', plan: 'z' });
     expect(response.status).toBe(400);

@@ -4,6 +4,7 @@ import { describeBury } from './contract/dead-letter-at-intake.js';
 import { describeClaim } from './contract/claim.js';
 import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
+import { describeExactUpdates } from './contract/exact-updates.js';
 import { describeFacts } from './contract/facts.js';
 import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
@@ -33,6 +34,7 @@ export function describeStore(
     describeKeys(open);
     describePersonOrder(open);
     describePersonOrderProperty(openStore, modelRuns);
+    describeExactUpdates(openStore, modelRuns);
     describeSettle(open);
     describeReceipts(open);
     describeDeliveryLog(open);

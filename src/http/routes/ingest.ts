@@ -3,7 +3,7 @@ import { validatorCompiler, type ZodTypeProvider } from 'fastify-type-provider-z
 import { z } from 'zod';
 import { entryNames, postedSchemas } from '../../ingest/schema.js';
 import type { Issue } from '../../model/outcome.js';
-import { lanes, type Lane } from '../../model/lane.js';
+import { postedLanes, type PostedLane } from '../../model/lane.js';
 import type { AcceptedMany, AcceptedOne } from '../../ingest/accept.js';
 import { acceptTextBodies, acceptUtf8Bodies } from '../plugins/body.js';
 import type { ServerDeps } from '../deps.js';
@@ -18,7 +18,7 @@ import { rejectOnBackpressure, toBackpressureProblem } from '../plugins/backpres
 
 /** A lane to which callers post, as its routes and their documentation name it. */
 type IngestLane = {
-  readonly lane: Lane;
+  readonly lane: PostedLane;
   readonly noun: string;
   /** The noun in the plural; also the last part of the path. */
   readonly path: string;
@@ -26,7 +26,7 @@ type IngestLane = {
 };
 
 /** The ids put the schemas among the components of the OpenAPI document. */
-export const ingestLanes: readonly IngestLane[] = lanes.map((lane) => {
+export const ingestLanes: readonly IngestLane[] = postedLanes.map((lane) => {
   const { one, many } = entryNames[lane];
   const schema: z.ZodType = postedSchemas[lane];
   const id = `${one.charAt(0).toUpperCase()}${one.slice(1)}`;
@@ -40,7 +40,7 @@ const backfill = toOptionalFlagQuery(
 type OneQuery = { readonly backfill?: boolean | undefined };
 type ManyQuery = OneQuery & { readonly strict: boolean; readonly ids: boolean };
 
-const oneQuery = (lane: Lane): z.ZodType<OneQuery> =>
+const oneQuery = (lane: PostedLane): z.ZodType<OneQuery> =>
   lane === 'events' ? z.strictObject({ backfill }) : z.strictObject({});
 
 const manyParameters = {
@@ -48,7 +48,7 @@ const manyParameters = {
   ids: toFlagQuery('List the ids of the accepted entries.'),
 };
 
-const manyQuery = (lane: Lane): z.ZodType<ManyQuery> =>
+const manyQuery = (lane: PostedLane): z.ZodType<ManyQuery> =>
   lane === 'events'
     ? z.strictObject({ ...manyParameters, backfill })
     : z.strictObject(manyParameters);

@@ -27,8 +27,9 @@ export type LaneApi = {
    * - `import-job`: 202 with a job, which is polled until it has ended. Its import errors name the
    *   elements that failed.
    * - `counting-job`: the same, with a job that counts its elements and names none.
+   * - `resource`: 200 or 201 with the resource as it is now. The request is done.
    */
-  readonly success: 'empty' | 'import-job' | 'counting-job';
+  readonly success: 'empty' | 'import-job' | 'counting-job' | 'resource';
   /** Returns true for a payload that older revisions reject. Absent: there are none. */
   readonly needsNewRevision?: (payload: Uint8Array) => boolean;
   readonly settings: LaneSettingsOf;
@@ -49,7 +50,7 @@ export type LaneSettingsOf = {
 
 /** The bodies of an endpoint. Elements are stored bytes, which are neither parsed nor serialised again. */
 export type RequestBody = {
-  /** `data.type` of a request, and of the job in the response. */
+  /** `data.type` of a request, and of the job or the resource in the response. */
   readonly type: string;
   /** Bytes of a body without its elements and the commas between them. */
   readonly overheadBytes: number;
@@ -72,6 +73,24 @@ export function createBulkBody(type: string, listName: string): RequestBody {
     overheadBytes: wrapper.prefix.length + wrapper.suffix.length,
     join: (elements) => joinElements(wrapper, elements),
     locate: createLocator(listName),
+  };
+}
+
+/**
+ * The body of an endpoint that takes one element. Without one it is a resource without attributes, which
+ * Klaviyo rejects.
+ */
+export function createSingleBody(type: string): RequestBody {
+  const wrapper = { prefix: Buffer.from('{"data":'), suffix: Buffer.from('}') };
+  const none = Buffer.from(JSON.stringify({ type }));
+  return {
+    type,
+    overheadBytes: wrapper.prefix.length + wrapper.suffix.length,
+    join: (elements) => joinElements(wrapper, elements.length === 0 ? [none] : elements),
+    locate(pointer) {
+      const [, rest] = /^#?\/?data(\/.*)$/s.exec(pointer) ?? [];
+      return rest === undefined ? null : { index: 0, pointer: rest };
+    },
   };
 }
 

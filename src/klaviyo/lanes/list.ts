@@ -6,6 +6,7 @@ import { subscribe } from './subscribe.js';
 import { suppress } from './suppress.js';
 import { unsubscribe } from './unsubscribe.js';
 import { unsuppress } from './unsuppress.js';
+import { updateProfile } from './update-profile.js';
 
 /** The endpoint of each lane. lane.ts explains how to add one. */
 export const laneApis = {
@@ -15,6 +16,7 @@ export const laneApis = {
   unsubscribe,
   suppress,
   unsuppress,
+  update_profile: updateProfile,
 } as const satisfies Readonly<Record<Lane, LaneApi>>;
 
 /** The endpoint of a lane, without the literal types of its texts. */

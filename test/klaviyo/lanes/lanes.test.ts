@@ -77,6 +77,27 @@ describe('a request body', () => {
   });
 });
 
+describe('the body of an exact update', () => {
+  const { join, locate, overheadBytes } = laneApis.update_profile.body;
+
+  it('is one profile', () => {
+    const body = join([toBytes('{"type":"profile","n":1}')]);
+    expect(toText(body)).toBe('{"data":{"type":"profile","n":1}}');
+    expect(body.length).toBe(overheadBytes + '{"type":"profile","n":1}'.length);
+  });
+
+  it('has no attributes if there is no profile, which Klaviyo rejects', () => {
+    expect(toText(join([]))).toBe('{"data":{"type":"profile"}}');
+  });
+
+  it('is located by pointers below /data', () => {
+    expect(locate('/data/attributes/email')).toEqual({ index: 0, pointer: '/attributes/email' });
+    expect(locate('/data/')).toEqual({ index: 0, pointer: '/' });
+    expect(locate('/data')).toBeNull();
+    expect(locate('/datas/attributes')).toBeNull();
+  });
+});
+
 describe('the body of a subscription job', () => {
   const element = '{"type":"profile","attributes":{}}';
   const join = (group: Parameters<typeof toSubscriptionGroup>[0], count = 1): unknown => {

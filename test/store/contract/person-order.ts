@@ -15,7 +15,14 @@ import {
 } from '../../support/builders.js';
 import { append, claim, type Open, type OpenStore, wideBounds } from './harness.js';
 
-const orderedLanes = ['profiles', 'subscribe', 'unsubscribe', 'suppress', 'unsuppress'] as const;
+const orderedLanes = [
+  'profiles',
+  'update_profile',
+  'subscribe',
+  'unsubscribe',
+  'suppress',
+  'unsuppress',
+] as const;
 type OrderedLane = (typeof orderedLanes)[number];
 type GroupedLane = 'subscribe' | 'unsubscribe';
 

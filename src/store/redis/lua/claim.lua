@@ -137,9 +137,11 @@ local function readLocks(envelopes)
 end
 
 local hasWaiters = redis.call('EXISTS', reserved) == 1
+local hasWaitingKeys = redis.call('EXISTS', laneKey(lane, 'waiting-keys')) == 1
 local function isReserved(key, seq)
-  if not constants.after[lane] then return hasWaiters and redis.call('HEXISTS', reserved, key) == 1 end
-  local first = findFirst(laneKey(lane, 'waiting-keys'), key)
+  if hasWaiters and redis.call('HEXISTS', reserved, key) == 1 then return true end
+  if not constants.after[lane] then return false end
+  local first = hasWaitingKeys and findFirst(laneKey(lane, 'waiting-keys'), key)
   return first and first < tonumber(seq)
 end
 local function findLockedKey(envelope)
@@ -161,7 +163,7 @@ local function examine(envelope)
   end
   if waitsFor then
     waitForKey(lane, waitsFor, envelope)
-    hasWaiters = true
+    hasWaiters, hasWaitingKeys = true, true
   end
   noLongerReady.count = noLongerReady.count + 1
   noLongerReady.bytes = noLongerReady.bytes + envelope.bytes

@@ -157,8 +157,9 @@ local function countReserved(lane, key, seq, by)
     addToCounter(laneKey(lane, 'reserved'), key, by)
   elseif by > 0 then
     redis.call('ZADD', laneKey(lane, 'waiting-keys'), 0, toMember(key, seq))
-  else
-    redis.call('ZREM', laneKey(lane, 'waiting-keys'), toMember(key, seq))
+  elseif redis.call('ZREM', laneKey(lane, 'waiting-keys'), toMember(key, seq)) == 0 then
+    -- An earlier version, in which the lane waited for no other, counted the key.
+    addToCounter(laneKey(lane, 'reserved'), key, by)
   end
 end
 

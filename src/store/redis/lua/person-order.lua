@@ -38,10 +38,17 @@ local function removeFromOrder(lane, seq, keys)
   end
 end
 
--- Returns the name of what the envelope must wait for, or nil.
+-- A claim of many profiles must not look up each key of a lane that is empty.
+local isEmpty = {}
+local function isLaneEmpty(lane)
+  if isEmpty[lane] == nil then isEmpty[lane] = redis.call('EXISTS', laneKey(lane, 'people')) == 0 end
+  return isEmpty[lane]
+end
+
+-- Returns the name of what the envelope must wait for, or nil. Not for scripts that change the order.
 local function findEarlier(lane, seq, keys)
   for _, other in ipairs(after[lane] or {}) do
-    for _, key in ipairs(keys) do
+    for _, key in ipairs(isLaneEmpty(other) and {} or keys) do
       local first = findFirst(laneKey(other, 'people'), key)
       if first and first < tonumber(seq) then return other .. ':' .. key end
     end
