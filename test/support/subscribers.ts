@@ -13,7 +13,15 @@ export const subscriberCount = 9;
 
 /** What a subscriber does in one step. */
 type ActionKind =
-  'update' | 'event' | 'subscribe' | 'join' | 'import' | 'unsubscribe' | 'unsubscribe-list';
+  | 'update'
+  | 'event'
+  | 'subscribe'
+  | 'join'
+  | 'import'
+  | 'unsubscribe'
+  | 'unsubscribe-list'
+  | 'suppress'
+  | 'unsuppress';
 
 export type Action = {
   readonly kind: ActionKind;
@@ -39,7 +47,7 @@ export const isSubscriberEvent = (uniqueId: string): boolean => uniqueId.startsW
 
 const kinds: readonly ActionKind[] = [
   ...(['update', 'event', 'subscribe', 'subscribe', 'join', 'join'] as const),
-  ...(['import', 'unsubscribe', 'unsubscribe-list'] as const),
+  ...(['import', 'unsubscribe', 'unsubscribe-list', 'suppress', 'unsuppress'] as const),
 ];
 
 export function makeAction(seed: number, subscriber: number, step: number): Action {
@@ -73,6 +81,10 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
       return { kind, path: '/v1/unsubscriptions', body: { ...person, channels, everywhere: true } };
     case 'unsubscribe-list':
       return { kind, path: '/v1/unsubscriptions', body: { ...person, channels, list_id: list } };
+    case 'suppress':
+      return { kind, path: '/v1/suppressions', body: person };
+    case 'unsuppress':
+      return { kind, path: '/v1/unsuppressions', body: person };
   }
 }
 
@@ -82,7 +94,8 @@ type SubscriberState = {
   readonly status: ConsentRecord['status'] | null;
   /** Epoch ms of an imported consent; null for any other. */
   readonly consentedAt: number | null;
-  readonly isSuppressed: boolean;
+  /** The reasons why the address gets no marketing. */
+  readonly suppressions: readonly string[];
   readonly lists: readonly string[];
   readonly suppressedLists: readonly string[];
 };
@@ -91,7 +104,7 @@ const unknownSubscriber: SubscriberState = {
   first_name: null,
   status: null,
   consentedAt: null,
-  isSuppressed: false,
+  suppressions: [],
   lists: [],
   suppressedLists: [],
 };
@@ -125,7 +138,7 @@ export function toExpectedSubscriber(
 }
 
 function applyAction(state: SubscriberState, { kind, body }: Action): SubscriberState {
-  const subscribed = { ...state, status: 'SUBSCRIBED', isSuppressed: false } as const;
+  const subscribed = { ...state, status: 'SUBSCRIBED', suppressions: [] } as const;
   switch (kind) {
     case 'update':
       return { ...state, first_name: String(body.first_name) };
@@ -154,13 +167,18 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
     }
     case 'unsubscribe':
       return toUnsubscribed(state);
+    case 'suppress':
+      return { ...state, suppressions: withMember(state.suppressions, 'USER_SUPPRESSED') };
+    case 'unsuppress':
+      return { ...state, suppressions: without(state.suppressions, 'USER_SUPPRESSED') };
     case 'event':
       return state;
   }
 }
 
 function toUnsubscribed(state: SubscriberState): SubscriberState {
-  return { ...state, status: 'UNSUBSCRIBED', consentedAt: null, isSuppressed: true };
+  const suppressions = withMember(state.suppressions, 'UNSUBSCRIBE');
+  return { ...state, status: 'UNSUBSCRIBED', consentedAt: null, suppressions };
 }
 
 function withMember(names: readonly string[], name: string): readonly string[] {
@@ -219,7 +237,7 @@ function toSubscriberState(profile: ProfileView | undefined): SubscriberState {
     first_name: typeof first === 'string' ? first : null,
     status: record?.status ?? null,
     consentedAt: isImported ? record.consentedAt : null,
-    isSuppressed: profile.suppressions.length > 0,
+    suppressions: profile.suppressions.map(({ reason }) => reason).sort(),
     lists: [...profile.lists].sort(),
     suppressedLists: profile.listSuppressions.map(({ listId }) => listId).sort(),
   };
