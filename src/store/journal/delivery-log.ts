@@ -55,7 +55,7 @@ export class JournalDeliveryLog {
   }
 
   find(id: string, totals: Totals): Delivery | null {
-    if (id === '' || id.length > maxIdChars) return null;
+    if (id.length > maxIdChars) return null;
     const order = this.#tables.deliveryOrders.get(id);
     return order === undefined ? null : (this.#kept(order, totals)?.delivery ?? null);
   }

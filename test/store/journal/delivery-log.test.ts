@@ -53,7 +53,7 @@ describe('the delivery log of the journal', () => {
     await write(log, [written('dl_1'), written(longest)]);
     const find = (id: string) => log.find(id, totals)?.id ?? null;
     expect([find('dl_1'), find(longest)]).toEqual(['dl_1', longest]);
-    expect(['', 'dl_2', 'd'.repeat(101), 'd'.repeat(3000)].map(find)).toEqual(Array(4).fill(null));
+    expect(['', 'dl_2', 'd'.repeat(101), 'd'.repeat(5000)].map(find)).toEqual(Array(4).fill(null));
     expect(log.find('', totals)).toBeNull();
     expect(await idsOf(log, '!')).toEqual([]);
   });
@@ -87,6 +87,11 @@ describe('the delivery log of the journal', () => {
       true,
     ]);
     expect(tables.deliveries.getKeysCount()).toBe(2);
+    await clock.advance(10_001);
+    await write(log, [written('dl_3')]);
+    expect([tables.deliveries, tables.settled].map((table) => table.getKeysCount())).toEqual([
+      1, 0,
+    ]);
   });
 
   it('hides the oldest at once if its bounds are lowered, and removes eight with each delivery', async () => {
@@ -125,11 +130,14 @@ describe('the delivery log of the journal', () => {
   });
 
   it('counts half of the maximum age at most for the time in which no process ran', async () => {
-    await write(openLog(), [written('dl_1')]);
+    const before = openLog();
+    await write(before, [written('dl_1')]);
+    await clock.advance(1000);
+    await write(before, [written('dl_2')]);
     clock.jump(1e9);
     const log = openLog();
     await clock.advance(5000);
-    expect(await idsOf(log)).toEqual(['dl_1']);
+    expect(await idsOf(log)).toEqual(['dl_2']);
     await clock.advance(1);
     expect(await idsOf(log)).toEqual([]);
   });

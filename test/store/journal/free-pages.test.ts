@@ -41,7 +41,7 @@ it('an entry uses pages until it is removed, and the file stays as long as it wa
 
 it('the pages of a table with many entries are its leaves and the branches above them', async () => {
   await tables.environment.batch(() => {
-    for (let number = 0; number < 1000; number++)
+    for (let number = 0; number < 400; number++)
       void tables.deadLetters.put(number, Buffer.alloc(1900));
   });
   const { treeBranchPageCount: branches, treeLeafPageCount: leaves } =
