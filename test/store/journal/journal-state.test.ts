@@ -1,0 +1,66 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { lanes, laneTraits, type StoreLane } from '../../../src/model/lane.js';
+import { createStates } from '../../../src/store/journal/backlog.js';
+import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { freshKind, openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { createManualClock } from '../../support/manual-clock.js';
+import { wideBounds } from '../contract/harness.js';
+
+const smallLanes = lanes.filter((lane) => laneTraits[lane].numberedWith !== undefined);
+const largeLanes = lanes.filter((lane) => !smallLanes.includes(lane));
+
+/** What an envelope takes: 2 bytes of payload, a separator, and 600 bytes for the object. */
+const envelopeBytes = 603;
+/** Envelopes that fit into the whole memory; each lane's share is a whole number of them. */
+const count = 8 * 10 * largeLanes.length * smallLanes.length;
+
+let directory: string;
+let tables: Tables;
+let state: JournalState;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-state-'));
+  tables = openTables(join(directory, 'journal.mdb'));
+  state = createJournalState({
+    ...wideBounds,
+    clock: createManualClock(),
+    tables,
+    epoch: 'abcdef',
+    maxWorkingSetBytes: count * envelopeBytes,
+    onClaimable: () => undefined,
+    onDeadLetterDropped: () => undefined,
+  });
+});
+afterEach(async () => {
+  await tables.environment.close();
+  rmSync(directory, { recursive: true });
+});
+
+/** Adds twice as many envelopes as the whole memory holds. Returns how many are in memory then. */
+function fill(lane: StoreLane): number {
+  for (let seq = 1; seq <= 2 * count; seq++) {
+    state.lanes[lane].add({
+      block: {
+        key: [laneTraits[lane].number, freshKind, seq],
+        isRedriven: false,
+        states: createStates(1),
+      },
+      entries: [{ seq, acceptedAt: 0, keys: [], payload: Buffer.from('{}') }],
+    });
+  }
+  return state.lanes[lane].inMemory().count;
+}
+
+describe('the memory of the journal', () => {
+  it('is for the large lanes, except for an eighth that the small ones share', () => {
+    for (const lane of largeLanes) expect(fill(lane)).toBe((count * 7) / 8 / largeLanes.length);
+    for (const lane of smallLanes) expect(fill(lane)).toBe(count / 8 / smallLanes.length);
+  });
+
+  it('does not bound the envelopes that wait for a person', () => {
+    expect(fill('waiting')).toBe(2 * count);
+  });
+});
