@@ -1,6 +1,5 @@
 import { z } from 'zod';
-import { storeLanes, type StoreLane } from '../../model/lane.js';
-import { mapStoreLanes } from '../../model/lane.js';
+import { mapStoreLanes, type StoreLane } from '../../model/lane.js';
 
 const count = z.int().min(0);
 
@@ -24,7 +23,7 @@ const laneTotalsSchema = z.object({
  */
 export const storedTotalsSchema = z.object({
   /** A lane is absent if the version that wrote the totals does not have it. */
-  lanes: z.partialRecord(z.enum(storeLanes), laneTotalsSchema),
+  lanes: z.object(mapStoreLanes(() => laneTotalsSchema.optional())),
   nextRedriven: count,
   nextDelivery: count,
   nextLetter: count,

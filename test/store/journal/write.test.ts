@@ -1,0 +1,45 @@
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, it } from 'vitest';
+import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { put, remove, type Write } from '../../../src/store/journal/write.js';
+
+let directory: string;
+let tables: Tables;
+
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'relay-write-'));
+  tables = openTables(join(directory, 'journal.mdb'));
+});
+afterEach(async () => {
+  await tables.environment.close();
+  rmSync(directory, { recursive: true });
+});
+
+const run = (write: Write) => tables.environment.batch(() => void write.run());
+
+it('a write of bytes stores them unchanged, and tells their number before', async () => {
+  const bytes = Buffer.from('[1,2]');
+  const write = put(tables.dedupe, 1, bytes);
+  expect(write.bytes).toBe(5);
+  await run(write);
+  expect(tables.dedupe.get(1)).toEqual(bytes);
+});
+
+it('a write of any other value stores what it was when the write was made', async () => {
+  const value: Record<string, string> = { name: 'né' };
+  const write = put(tables.meta, 'it', value);
+  expect(write.bytes).toBe(Buffer.byteLength('{"name":"né"}'));
+  value['name'] = 'changed';
+  await run(write);
+  expect(tables.meta.get('it')).toEqual({ name: 'né' });
+});
+
+it('a removal has no bytes', async () => {
+  await run(put(tables.meta, 'it', 1));
+  const write = remove(tables.meta, 'it');
+  expect(write.bytes).toBe(0);
+  await run(write);
+  expect(tables.meta.get('it')).toBeUndefined();
+});
