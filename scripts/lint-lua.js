@@ -19,7 +19,18 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 /** The globals that Redis and Lua 5.1 define for a script, and the table that load-script.ts adds. */
 const globals = new Set([
   ...['redis', 'cjson', 'KEYS', 'ARGV', 'constants'],
-  ...['math', 'string', 'table', 'ipairs', 'pairs', 'tonumber', 'tostring', 'type', 'unpack'],
+  ...[
+    'math',
+    'string',
+    'table',
+    'ipairs',
+    'pairs',
+    'pcall',
+    'tonumber',
+    'tostring',
+    'type',
+    'unpack',
+  ],
 ]);
 
 const files = readdirSync(join(root, 'src'), { recursive: true, encoding: 'utf8' })

@@ -8,14 +8,14 @@ import { lanes, storeLanes, type StoreLane } from './model/lane.js';
 export type Metrics = ReturnType<typeof createMetrics>;
 
 const ingestOutcomes = ['accepted', 'duplicate', 'invalid', 'refused'];
-const settledOutcomes = ['delivered', 'merged', 'dead_lettered'];
+const settledOutcomes = ['delivered', 'merged', 'dead_lettered', 'erased'];
 
 /**
- * The outcomes with which an envelope is settled. A waiting entry is always `resolved`: it continues in its
- * own lane as an event, a profile or a dead letter.
+ * The outcomes with which an envelope is settled. A waiting entry is `resolved` if it continues in its own lane
+ * as an event, a profile or a dead letter.
  */
 export const toSettledOutcomes = (lane: StoreLane): readonly string[] =>
-  lane === 'waiting' ? ['resolved'] : settledOutcomes;
+  lane === 'waiting' ? ['resolved', 'erased'] : settledOutcomes;
 
 const secondsBuckets = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30];
 const latencyBuckets = [

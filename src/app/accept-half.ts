@@ -3,6 +3,7 @@ import type { Config } from '../config/config.js';
 import { createAccept, type Accept } from '../ingest/accept.js';
 import { createAcceptFromSource, type AcceptFromSource } from '../ingest/accept-from-source.js';
 import { SourceActivity } from '../ingest/source-activity.js';
+import { Devices } from '../ingest/devices.js';
 import { startThreads, type Threads } from '../ingest/threads.js';
 import { withoutUnchangedOrders } from '../ingest/facts.js';
 import {
@@ -23,6 +24,8 @@ export type AcceptHalf = {
   readonly activity: SourceActivity;
   readonly threads: Threads;
   readonly waiting: WaitingEntries;
+  /** Removes from memory what an erasure removed from the store. */
+  onErased(ids: readonly string[]): void;
 };
 
 export type AcceptHalfDeps = {
@@ -64,6 +67,7 @@ export function startAcceptHalf(deps: AcceptHalfDeps): AcceptHalf {
       log.error('no drafting thread can be started: the main thread drafts large requests as well'),
   });
   const activity = new SourceActivity({ clock, metrics });
+  const devices = new Devices(clock);
   const pipeline = {
     clock,
     newId,
@@ -74,7 +78,7 @@ export function startAcceptHalf(deps: AcceptHalfDeps): AcceptHalf {
   };
   const waiting = createWaitingEntries({
     store,
-    accept: createAcceptFromSource({ ...pipeline, store, activity }),
+    accept: createAcceptFromSource({ ...pipeline, store, activity, devices }),
     clock,
     maxAgeMs: settings.WAITING_MAX_AGE,
     checkEveryMs: toCheckIntervalMs(settings.WAITING_MAX_AGE),
@@ -85,12 +89,23 @@ export function startAcceptHalf(deps: AcceptHalfDeps): AcceptHalf {
     ...pipeline,
     store: { append: (drafts) => store.append(drafts), ...withoutUnchangedOrders(store) },
     activity,
+    devices,
     waitingBounds: toWaitingBounds(settings, store),
     onFacts: (keys) => waiting.onFactsPut(keys),
     applyMapping: (post) => applyMapping(post, settings.MAPPING_FILE ?? {}),
   });
   const accept = createAccept({ ...pipeline, store, draftMany: threads.draftMany });
-  return { accept, acceptFromSource, activity, threads, waiting };
+  return {
+    accept,
+    acceptFromSource,
+    activity,
+    threads,
+    waiting,
+    onErased(ids) {
+      waiting.forget(ids);
+      devices.clear();
+    },
+  };
 }
 
 /** Payload bytes of the lane `waiting`, at most. The relay keeps all of them in memory. */

@@ -29,6 +29,7 @@ import { createLiveSettings, type LiveSettings, type Reloaded } from './live-set
 import { openLimiter, type OpenedLimiter } from './open-limiter.js';
 import { toDiskReport, toLimiterReport, toServerReport } from './operator-log.js';
 import { createOperatorViews } from './operator-views.js';
+import { createPrivacyViews } from './privacy-views.js';
 import { toReadiness } from './readiness.js';
 import { Releasers } from './releasers.js';
 import { countDroppedLogLines, restoreCounters, updateStateMetrics } from './state-metrics.js';
@@ -120,10 +121,11 @@ async function startParts(deps: AppDeps, started: Releasers): Promise<App> {
     store,
     destination: client,
     limiter: limiter.limiter,
+    onErased: (ids) => intake.onErased(ids),
     onFatal,
   });
   started.add((overdue) => delivery.stop(overdue));
-  const intake = startAcceptHalf({
+  const intake: AcceptHalf = startAcceptHalf({
     settings: live.settings,
     clock,
     newId: deps.newId,
@@ -267,12 +269,15 @@ async function startServer(
     accept,
     acceptFromSource,
     sources: createSourceRoutes(live.settings),
-    views: createOperatorViews({
-      store,
-      metrics,
-      activity,
-      reingest: createReingest({ deadLetters: store, accept: acceptFromSource }),
-    }),
+    views: {
+      ...createOperatorViews({
+        store,
+        metrics,
+        activity,
+        reingest: createReingest({ deadLetters: store, accept: acceptFromSource }),
+      }),
+      ...createPrivacyViews({ store, defaultCountry: live.settings.DEFAULT_PHONE_COUNTRY }),
+    },
     readiness: () => toReadiness({ store, engine, limits: limiter, revision, draining }),
     backpressure: () => store.backpressure(),
     flush: (lane) => engine.flush(lane),

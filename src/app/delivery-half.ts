@@ -6,10 +6,13 @@ import { selectLaneSettings } from '../config/lane-settings.js';
 import type { Logger } from '../log/logger.js';
 import type { Metrics } from '../metrics.js';
 import type { DeliveryStore, Destination } from '../model/destination.js';
-import { lanes, mapLanes, storeLanes, type StoreLane } from '../model/lane.js';
+import type { Envelope } from '../model/envelope.js';
+import { lanes, mapLanes, storeLanes, type Lane, type StoreLane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
 import type { Store } from '../model/store.js';
+import type { Verdict } from '../model/outcome.js';
 import { findRevoked } from '../ingest/consent.js';
+import { erasePerson, type EraserDeps } from '../ingest/erasure.js';
 import { until, untilDrained } from './lifecycle.js';
 
 export type DeliveryHalf = {
@@ -32,12 +35,62 @@ export type DeliveryHalfDeps = {
   readonly metrics: Metrics;
   /** For claims and settlements. */
   readonly deliveryStore: DeliveryStore & Pick<Store, 'claimable' | 'onClaimable' | 'getFacts'>;
-  /** For counts, and to choose how to stop. */
-  readonly store: Pick<Store, 'durability' | 'depth'>;
+  /** For counts, to choose how to stop, and for erasures. */
+  readonly store: Pick<Store, 'durability' | 'depth'> & EraserDeps['store'];
   readonly destination: Destination;
   readonly limiter: Limiter;
+  /** Called with the ids of envelopes that an erasure removed. */
+  readonly onErased: EraserDeps['onErased'];
   readonly onFatal: (error: unknown) => void;
 };
+
+/** Time after which an erasure is tried again that waits for envelopes in flight. */
+const eraseAgainMs = 1000;
+
+const reviewers: Partial<
+  Readonly<
+    Record<
+      Lane,
+      (
+        envelopes: readonly Envelope[],
+        deps: DeliveryHalfDeps,
+      ) => Promise<ReadonlyMap<string, Verdict>>
+    >
+  >
+> = {
+  async subscribe(envelopes, { deliveryStore }) {
+    const revoked = await findRevoked(envelopes, (keys) => deliveryStore.getFacts(keys));
+    return new Map(
+      [...revoked].map(([id, reason]): [string, Verdict] => [id, { kind: 'dead-letter', reason }]),
+    );
+  },
+  async erase(envelopes, { store, clock, metrics, onErased }) {
+    const delayed = new Map<string, Verdict>();
+    for (const envelope of envelopes) {
+      const left = await erasePerson(envelope, { store, clock, metrics, onErased });
+      if (left === 0) continue;
+      const reason = {
+        code: 'waits_for_requests',
+        detail: `${left} envelopes of the person are in flight and must end first`,
+      };
+      delayed.set(envelope.id, {
+        kind: 'retry',
+        afterMs: eraseAgainMs,
+        reason,
+        countAttempt: false,
+      });
+    }
+    return delayed;
+  },
+};
+
+const noVerdicts: ReadonlyMap<string, Verdict> = new Map();
+
+const review = async (
+  lane: Lane,
+  envelopes: readonly Envelope[],
+  deps: DeliveryHalfDeps,
+): Promise<ReadonlyMap<string, Verdict>> => reviewers[lane]?.(envelopes, deps) ?? noVerdicts;
 
 /** Delivers what the store holds to Klaviyo: one loop for each lane over one limiter. */
 export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
@@ -58,10 +111,7 @@ export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
     random: deps.random,
     metrics: deps.metrics,
     log: deps.log,
-    findOutdated: async (lane, envelopes) =>
-      lane === 'subscribe'
-        ? findRevoked(envelopes, (keys) => deps.deliveryStore.getFacts(keys))
-        : new Map(),
+    review: (lane, envelopes) => review(lane, envelopes, deps),
     onFatal: deps.onFatal,
   });
   let isStarted = false;

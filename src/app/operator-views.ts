@@ -3,8 +3,9 @@ import type { Reingest } from '../ingest/reingest.js';
 import type { SourceActivity } from '../ingest/source-activity.js';
 import type { Metrics } from '../metrics.js';
 import type { DeadLetterFilter } from '../model/dead-letter.js';
+import type { createPrivacyViews } from './privacy-views.js';
 import { lanes } from '../model/lane.js';
-import type { Receipt, Store } from '../model/store.js';
+import type { Store } from '../model/store.js';
 
 type OperatorViewDeps = {
   readonly store: Store;
@@ -13,13 +14,13 @@ type OperatorViewDeps = {
   readonly activity: Pick<SourceActivity, 'list'>;
 };
 
-/** What operators can look up and decide: receipts, deliveries, dead letters, and the activity of sources. */
+/** What operators can look up and decide: deliveries, dead letters, and the activity of sources. */
 export function createOperatorViews({
   store,
   metrics,
   reingest,
   activity,
-}: OperatorViewDeps): HttpViews {
+}: OperatorViewDeps): Omit<HttpViews, keyof ReturnType<typeof createPrivacyViews>> {
   /** Redrives what was sent before. It counts as accepted, so that accepted = settled + buffered holds. */
   const redriveSent = async (
     filter: DeadLetterFilter,
@@ -39,7 +40,6 @@ export function createOperatorViews({
 
   return {
     sources: () => activity.list(),
-    receipt: async (id) => toShownReceipt(await store.receipt(id)),
     deliveries: (filter, page) => store.deliveries(filter, page),
     delivery: (id) => store.delivery(id),
     deadLetters: (filter, page) => store.deadLetters(filter, page),
@@ -57,9 +57,4 @@ export function createOperatorViews({
       };
     },
   };
-}
-
-/** The relay claims an entry of the lane `waiting` to ingest it again. No request to Klaviyo carries it. */
-function toShownReceipt(receipt: Receipt | null): Receipt | null {
-  return receipt?.lane === 'waiting' ? { ...receipt, state: 'buffered' } : receipt;
 }

@@ -65,14 +65,23 @@ type StoreTotals = {
 
 /** The totals of a lane, by the outcomes that the metrics have. */
 function toStoreTotals(lane: StoreLane, store: Pick<Store, 'laneTotals'>): StoreTotals {
-  const { accepted, delivered, merged, deadLettered } = store.laneTotals(lane);
-  if (lane === 'waiting') return { accepted, settled: [['resolved', delivered]] };
+  const { accepted, delivered, merged, deadLettered, erased } = store.laneTotals(lane);
+  if (lane === 'waiting') {
+    return {
+      accepted,
+      settled: [
+        ['resolved', delivered],
+        ['erased', erased],
+      ],
+    };
+  }
   return {
     accepted,
     settled: [
       ['delivered', delivered],
       ['merged', merged],
       ['dead_lettered', deadLettered],
+      ['erased', erased],
     ],
   };
 }

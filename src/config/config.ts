@@ -28,7 +28,7 @@ export const settingsSchema = z.object({
     .trim()
     .regex(/^pk_\S+$/, 'must be a private key: it starts with pk_')
     .describe(
-      `Private API key, or \`KLAVIYO_API_KEY_FILE\`. Scopes: ${neededScopes.join(', ')}; subscriptions and suppressions also need subscriptions:write, suppressions also subscriptions:read`,
+      `Private API key, or \`KLAVIYO_API_KEY_FILE\`. Scopes: ${neededScopes.join(', ')}; subscriptions and suppressions also need subscriptions:write, suppressions also subscriptions:read, and erasures data-privacy:write`,
     ),
   KLAVIYO_BASE_URL: url
     .default('https://a.klaviyo.com')
@@ -206,12 +206,17 @@ export const settingsSchema = z.object({
       'What happens at that bound. `pause` drops none, and sends nothing until dead letters are redriven or discarded. `drop-oldest` continues, and loses the oldest',
     ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
-    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices, withdrawn consents and states of consents',
+    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices, withdrawn consents, states of consents and erasures',
   ),
   FACT_MAX_AGE: durationOrOff
     .prefault('400d')
     .describe(
-      'Age at which a fact about an order, payment, charge, customer, user or device is removed. A time such as `400d`, or `off`',
+      'Age at which a fact about an order, payment, charge, customer, user or device, or about a withdrawn consent, is removed. A time such as `400d`, or `off`',
+    ),
+  ERASURE_RECORD_MAX_AGE: durationOrOff
+    .prefault('400d')
+    .describe(
+      'Age at which the record of an erasure is removed: a hash, the date and counts. Receipts of what was erased end with it. A time such as `400d`, or `off`',
     ),
   DELIVERY_FACT_MAX_AGE: durationOrOff
     .prefault('7d')

@@ -4,7 +4,7 @@ import type { DeliveryStore, Destination } from '../model/destination.js';
 import type { BatchItem, Envelope } from '../model/envelope.js';
 import type { Lane } from '../model/lane.js';
 import type { Limiter, Permit } from '../model/limiter.js';
-import type { Reason } from '../model/outcome.js';
+import type { Verdict } from '../model/outcome.js';
 import { StoreUnavailableError, type SettledEnvelope } from '../model/store.js';
 import { yieldAfterLargeBatch } from '../slices.js';
 import { buildPayloads, type Batcher, type ClaimableQueues } from './batcher.js';
@@ -55,16 +55,19 @@ export type LaneParts = {
   readonly clock: Clock;
   readonly random: () => number;
   readonly createDeliveryId: () => string;
-  readonly findOutdated: FindOutdated | undefined;
+  readonly review: Review | undefined;
   /** Called for a bug of the relay or a store that fails: the process ends with the reason. */
   readonly onFatal: (error: unknown) => void;
 };
 
-/** Returns why envelopes of a claim must not be sent any more, by their ids. */
-export type FindOutdated = (
+/**
+ * Looks at the envelopes of a claim before they are sent. Returns the verdicts of those that must not be
+ * sent now, by their ids. A StoreUnavailableError means that nothing of the claim can be sent.
+ */
+export type Review = (
   lane: Lane,
   envelopes: readonly Envelope[],
-) => Promise<ReadonlyMap<string, Reason>>;
+) => Promise<ReadonlyMap<string, Verdict>>;
 
 /** `claiming` ends the loop; `splitting` also ends the wait for permits of the parts of a batch. */
 export type StopSignals = { readonly claiming: AbortSignal; readonly splitting: AbortSignal };
@@ -93,7 +96,7 @@ export async function deliverLane(
     }
     const trigger = batcher.trigger() ?? due;
     const claimed = await prober.keep(await store.claim(lane, health.bounds()));
-    const items = await withoutOutdated(claimed, parts);
+    const items = await reviewItems(claimed, parts);
     if (items.length === 0) {
       permit.cancel();
       continue;
@@ -110,25 +113,25 @@ export async function deliverLane(
 }
 
 /**
- * Makes dead letters of the envelopes that must not be sent any more, and returns the others. If the store
- * is unavailable, nothing is sent, and the envelopes can be claimed again.
+ * Settles the envelopes that must not be sent now, and returns the others. If the store is unavailable,
+ * nothing is sent, and the envelopes can be claimed again.
  */
-async function withoutOutdated(
+async function reviewItems(
   items: readonly BatchItem[],
-  { lane, store, recorder, findOutdated }: LaneParts,
+  { lane, store, recorder, review }: LaneParts,
 ): Promise<readonly BatchItem[]> {
-  if (items.length === 0 || findOutdated === undefined) return items;
+  if (items.length === 0 || review === undefined) return items;
   const envelopes = items.flat();
   try {
-    const outdated = await findOutdated(lane, envelopes);
-    if (outdated.size === 0) return items;
+    const verdicts = await review(lane, envelopes);
+    if (verdicts.size === 0) return items;
     const settled = envelopes.flatMap((envelope): readonly SettledEnvelope[] => {
-      const reason = outdated.get(envelope.id);
-      return reason === undefined ? [] : [{ envelope, verdict: { kind: 'dead-letter', reason } }];
+      const verdict = verdicts.get(envelope.id);
+      return verdict === undefined ? [] : [{ envelope, verdict }];
     });
     await store.settle({ lane, settled });
     recorder.recordSettled(lane, settled);
-    return items.filter((item) => !item.some(({ id }) => outdated.has(id)));
+    return items.filter((item) => !item.some(({ id }) => verdicts.has(id)));
   } catch (error) {
     if (!(error instanceof StoreUnavailableError)) throw error;
     await store.settle({ lane, settled: toReturned(items) });

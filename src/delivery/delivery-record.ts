@@ -1,5 +1,5 @@
 import type { Clock } from '../clock.js';
-import { redactText } from '../log/redact.js';
+import { redactReason, redactText } from '../log/redact.js';
 import type { Metrics } from '../metrics.js';
 import type { Delivery, ImportJob, RequestedPause, Trigger } from '../model/delivery.js';
 import type { DeliveryLogger, SendResult } from '../model/destination.js';
@@ -58,14 +58,14 @@ export function toDelivery(
   };
 }
 
-/** The first import job and the first reason, and whether Klaviyo throttled the request. */
+/** The first import job and the first reason, without what it quotes of a record, and whether Klaviyo throttled the request. */
 function summarise(outcomes: readonly Outcome[]) {
   let importRef: string | null = null;
   let reason: Delivery['reason'] = null;
   let isThrottled = false;
   for (const outcome of outcomes) {
     if (outcome.kind === 'pending') importRef ??= outcome.ref;
-    else if (outcome.kind !== 'delivered') reason ??= outcome.reason;
+    else if (outcome.kind !== 'delivered') reason ??= redactReason(outcome.reason);
     if (outcome.kind === 'throttled') isThrottled = true;
   }
   return { importRef, reason, isThrottled };
@@ -104,7 +104,7 @@ export function toEndedDelivery(
     merged: delivery.merged + count.merged,
     retried: delivery.retried + count.retry,
     deadLettered: delivery.deadLettered + count['dead-letter'],
-    reason: deadLetter?.reason ?? delivery.reason,
+    reason: deadLetter === undefined ? delivery.reason : redactReason(deadLetter.reason),
     importJob: job,
   };
 }

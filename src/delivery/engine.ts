@@ -6,13 +6,7 @@ import { lanes, mapLanes, type Lane } from '../model/lane.js';
 import type { Limiter } from '../model/limiter.js';
 import type { Reason } from '../model/outcome.js';
 import { createBatcher, type BatchBounds, type ClaimableQueues } from './batcher.js';
-import {
-  deliverLane,
-  sendBatch,
-  sendRequest,
-  type FindOutdated,
-  type LaneParts,
-} from './deliver.js';
+import { deliverLane, sendBatch, sendRequest, type LaneParts, type Review } from './deliver.js';
 import { createRecorder } from './delivery-record.js';
 import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
 import { Isolation } from './isolation.js';
@@ -75,7 +69,7 @@ export type EngineDeps = {
   readonly metrics: Metrics;
   readonly log: DeliveryLogger;
   /** Absent: every claimed envelope is sent. */
-  readonly findOutdated?: FindOutdated;
+  readonly review?: Review;
   readonly onFatal: (error: unknown) => void;
 };
 
@@ -163,7 +157,7 @@ export function createEngine(deps: EngineDeps): Engine {
       clock,
       random,
       createDeliveryId,
-      findOutdated: deps.findOutdated,
+      review: deps.review,
       onFatal,
     };
     return parts;

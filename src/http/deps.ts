@@ -2,7 +2,8 @@ import type { FastifyBaseLogger, FastifyInstance } from 'fastify';
 import type { Clock } from '../clock.js';
 import type { DeadLetterFilter } from '../model/dead-letter.js';
 import type { Lane } from '../model/lane.js';
-import type { Backpressure, Store } from '../model/store.js';
+import type { Issue } from '../model/outcome.js';
+import type { Backpressure, HeldOfPerson, Receipt, Store } from '../model/store.js';
 import type { Accept } from '../ingest/accept.js';
 import type { AcceptFromSource } from '../ingest/accept-from-source.js';
 import type { ActivityCount } from '../ingest/source-activity.js';
@@ -30,11 +31,49 @@ export type HttpSettings = {
   readonly TRUST_PROXY: boolean | number | string[];
 };
 
+/** A receipt, with what only erasures have. */
+export type ShownReceipt = Receipt & {
+  /** The erasure that removed the envelope. */
+  readonly erasedBy?: string;
+  /** Of an erasure: what it did at both ends. */
+  readonly erasure?: {
+    /** What was removed from this relay; null before the first removal. `at`: epoch ms. */
+    readonly removed: {
+      readonly at: number;
+      readonly envelopes: number;
+      readonly deadLetters: number;
+      readonly facts: number;
+    } | null;
+    readonly klaviyo: 'pending' | 'requested' | 'no_profile' | 'rejected';
+  };
+};
+
+/** What the relay holds about a person. */
+export type ShownPerson = {
+  readonly hash: string;
+  readonly held: HeldOfPerson;
+  /** Ids of unsettled erasures. */
+  readonly erasures: readonly string[];
+  /** The latest erasure. `at`: epoch ms. */
+  readonly erased: { readonly id: string; readonly at: number } | null;
+};
+
 /** What the admin routes read and change. */
 export type HttpViews = Pick<
   Store,
-  'receipt' | 'deliveries' | 'delivery' | 'deadLetters' | 'deadLetter' | 'discard'
+  'deliveries' | 'delivery' | 'deadLetters' | 'deadLetter' | 'discard'
 > & {
+  receipt(id: string): Promise<ShownReceipt | null>;
+  /** What the relay holds about a person. Exactly one identifier must be given. */
+  person(posted: {
+    readonly email?: string | undefined;
+    readonly phone_number?: string | undefined;
+    readonly distinct_id?: string | undefined;
+  }): Promise<
+    | { readonly ok: true; readonly person: ShownPerson }
+    | { readonly ok: false; readonly errors: readonly Issue[] }
+  >;
+  personByHash(hash: string): Promise<ShownPerson>;
   /** Counts of the parts that sources sent since the relay started. */
   sources(): readonly ActivityCount[];
   /** A dead letter that still cannot be sent stays one: then fewer are redriven than matched. */

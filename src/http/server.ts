@@ -23,6 +23,7 @@ import { docsPath, documentRoutes, routeDocs } from './routes/docs.js';
 import { routeHealth } from './routes/health.js';
 import { ingestLanes, routeIngest } from './routes/ingest.js';
 import { routeLanes } from './routes/lanes.js';
+import { routePeople } from './routes/people.js';
 import { routeReceipts } from './routes/receipts.js';
 import { routeSources } from './routes/sources/activity.js';
 
@@ -170,6 +171,7 @@ function routeAdminScope(scope: FastifyInstance, deps: AcceptingDeps): Promise<v
   const limitBytes = Math.min(deps.config.BODY_LIMIT_BYTES, adminMaxBytes);
   acceptJsonBodies(scope, { limitBytes, clock: deps.clock });
   routeReceipts(scope, deps.views);
+  routePeople(scope, deps.views);
   routeDeliveries(scope, deps.views);
   routeDeadLetters(scope, deps.views);
   routeSources(scope, deps.views);

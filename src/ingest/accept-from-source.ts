@@ -95,6 +95,8 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'draftMany'> & {
         release(amount: { readonly count: number; readonly bytes: number }): void;
       }
     | undefined;
+  /** Absent: the pipeline has its own. */
+  readonly devices?: Devices;
   /** Called with the keys of facts about people once these are stored. */
   readonly onFacts?: ((keys: readonly string[]) => void) | undefined;
   /** Applies the mapping file to a post. Absent: nothing changes. */
@@ -102,9 +104,9 @@ export type FromSourceDeps = Omit<AcceptDeps, 'store' | 'draftMany'> & {
 };
 
 export function createAcceptFromSource(deps: FromSourceDeps): AcceptFromSource {
-  const { store, metrics, clock, newId, waitingBounds, activity, applyMapping = keepPost } = deps;
+  const { store, metrics, clock, newId, waitingBounds, activity } = deps;
+  const { devices = new Devices(clock), applyMapping = keepPost } = deps;
   const toE164 = createToE164(deps.defaultCountry);
-  const devices = new Devices();
   const withLedger = createLedgers(store);
 
   const acceptPost = async (

@@ -20,14 +20,19 @@ export function toRevocations(drafts: readonly Draft[]): readonly Fact[] {
   return drafts.flatMap(({ lane, keys, payload }): readonly Fact[] => {
     if (lane !== 'unsubscribe') return [];
     const { listId = everywhere } = parseSubscriptionGroup(readGroup(payload));
-    const value = String(readDecidedAt(payload));
+    const decidedAt = readDecidedAt(payload);
+    // The identity key lets an erasure find the fact.
     return listConsents(keys, payload).map((consent) => ({
       kind: 'consent',
       key: toConsentKey(consent, listId),
-      value,
+      value: `${decidedAt} ${consent.identity}`,
     }));
   });
 }
+
+/** Epoch ms of the value of a fact; -Infinity if there is none. */
+const readRevokedAt = (value: string | null | undefined): number =>
+  value == null ? -Infinity : parseInt(value, 10);
 
 /** Leaves out revocations that are older than the stored ones: unsubscriptions may be posted late, with their time. */
 export async function keepNewestRevocations(
@@ -37,13 +42,13 @@ export async function keepNewestRevocations(
   if (revocations.length === 0) return revocations;
   const newest = new Map<string, Fact>();
   for (const fact of revocations) {
-    if (Number(fact.value) >= Number(newest.get(fact.key)?.value ?? -Infinity)) {
+    if (readRevokedAt(fact.value) >= readRevokedAt(newest.get(fact.key)?.value)) {
       newest.set(fact.key, fact);
     }
   }
   const facts = [...newest.values()];
   const stored = await getFacts(facts.map(({ key }) => key));
-  return facts.filter(({ value }, at) => Number(value) >= Number(stored[at] ?? -Infinity));
+  return facts.filter(({ value }, at) => readRevokedAt(value) >= readRevokedAt(stored[at]));
 }
 
 /**
@@ -65,7 +70,7 @@ export async function findRevoked(
   const found = await getFacts(questions.map(({ key }) => key));
   const revoked = new Map<string, Reason>();
   questions.forEach(({ envelope, consent }, index) => {
-    const revokedAt = Number(found[index] ?? NaN);
+    const revokedAt = readRevokedAt(found[index]);
     const decidedAt = readDecidedAt(envelope.payload);
     // A redrive accepts the envelope anew, so a consent that was a dead letter meanwhile is compared.
     const isFromThePast = decidedAt < envelope.acceptedAt;

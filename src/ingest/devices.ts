@@ -1,4 +1,5 @@
 import { z } from 'zod';
+import type { Clock } from '../clock.js';
 import type { Fact } from '../model/fact.js';
 import { isJsonObject } from '../json/json.js';
 import { limits } from './limits.js';
@@ -42,6 +43,14 @@ const stateSchema = z.object({
 /** Devices whose newest state is kept in memory, so that concurrent requests see each other's people. */
 const maxRecent = 10_000;
 
+/**
+ * Time for which a state in memory is used. By then, the request that found it has stored it. Other relays may
+ * have changed the stored state since, for example to erase the person.
+ */
+const recentMs = 10_000;
+
+type Recent = { readonly state: DeviceState; /** Monotonic ms. */ readonly since: number };
+
 /** Facts that are looked up in one step. */
 const devicesPerStep = 100;
 
@@ -53,7 +62,17 @@ export type CompleteWithDevices = {
 
 export class Devices {
   /** By fact key, oldest first. */
-  readonly #recent = new Map<string, DeviceState>();
+  readonly #recent = new Map<string, Recent>();
+  readonly #clock: Pick<Clock, 'monotonic'>;
+
+  constructor(clock: Pick<Clock, 'monotonic'>) {
+    this.#clock = clock;
+  }
+
+  /** Forgets the states in memory; the stored ones stay. */
+  clear(): void {
+    this.#recent.clear();
+  }
 
   /** Looks up the devices of a post and adds its people to them. `complete` adds what is known about people. */
   async find(
@@ -79,7 +98,7 @@ export class Devices {
       some.forEach((key, index) => {
         const before = mergeStates(
           parseState(found[index] ?? null),
-          this.#recent.get(key) ?? unseen,
+          this.#findRecent(key)?.state ?? unseen,
         );
         const state = (seen.get(key) ?? []).reduce(addPerson, before);
         this.#setRecent(key, state);
@@ -101,9 +120,19 @@ export class Devices {
     };
   }
 
+  #findRecent(key: string): Recent | undefined {
+    const recent = this.#recent.get(key);
+    const isRecent = recent !== undefined && this.#clock.monotonic() - recent.since < recentMs;
+    return isRecent ? recent : undefined;
+  }
+
+  /** A state that does not change keeps its time, so that a busy device cannot keep it in memory. */
   #setRecent(key: string, state: DeviceState): void {
+    const before = this.#findRecent(key);
+    const isSame = before !== undefined && JSON.stringify(before.state) === JSON.stringify(state);
+    const since = isSame ? before.since : this.#clock.monotonic();
     this.#recent.delete(key);
-    this.#recent.set(key, state);
+    this.#recent.set(key, { state, since });
     for (const oldest of this.#recent.keys()) {
       if (this.#recent.size <= maxRecent) return;
       this.#recent.delete(oldest);

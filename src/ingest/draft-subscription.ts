@@ -1,8 +1,9 @@
+import type { Identifiers } from '../identity-keys.js';
 import { isGiven, isJsonObject } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
 import { toGroupedPayload, toSubscriptionGroup } from '../model/group.js';
 import type { Issue } from '../model/outcome.js';
-import { identify, toProfileKeys, type Identifiers } from './identity.js';
+import { identify, toProfileKeys } from './identity.js';
 import type { ToE164 } from './phone.js';
 import {
   notAnEntry,

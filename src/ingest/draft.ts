@@ -3,6 +3,7 @@ import { isGiven, isJsonObject, stringifyJson } from '../json/json.js';
 import type { Draft } from '../model/envelope.js';
 import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
+import { draftErasure } from './draft-erasure.js';
 import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
 import { draftSuppression, draftUnsuppression } from './draft-suppression.js';
 import type { Entry } from './entries.js';
@@ -104,6 +105,7 @@ const drafters: Readonly<Record<PostedLane, (entry: unknown, context: DraftConte
   unsubscribe: draftUnsubscription,
   suppress: draftSuppression,
   unsuppress: draftUnsuppression,
+  erase: draftErasure,
 };
 
 const checkPostedEvent = createCheck(eventSchema, 'an event');

@@ -156,6 +156,7 @@ const entryBounds: Readonly<Record<PostedLane, FindExcess>> = {
   unsubscribe: createSmallBounds('unsubscribe'),
   suppress: createSmallBounds('suppress'),
   unsuppress: createSmallBounds('unsuppress'),
+  erase: createSmallBounds('erase'),
 };
 
 /** The same bounds for the entries of a list: the path of each value starts with the path of its entry. */

@@ -1,4 +1,4 @@
-import { hash } from 'node:crypto';
+import { hashIdentifiers, type Identifiers } from '../identity-keys.js';
 import { ExactInteger, isGiven } from '../json/json.js';
 import { mapPostedLanes, type PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
@@ -10,16 +10,6 @@ import { invalidBody, type Invalid } from './validation.js';
  * Which person an entry is about: the identifiers that go to Klaviyo, and the identity keys made of
  * them. Envelopes that share an identity key must not travel in one request.
  */
-
-/** The identifiers of a person, in the form in which Klaviyo gets them. */
-export type Identifiers = {
-  readonly email?: string;
-  /** E.164. */
-  readonly phoneNumber?: string;
-  readonly externalId?: string;
-  /** Of events only. */
-  readonly anonymousId?: string;
-};
 
 /** The fields of an event or a profile that identify the person. */
 type PostedIdentifiers = {
@@ -96,12 +86,9 @@ export function toIdText(id: Identifier | null | undefined): string | undefined 
   return id instanceof ExactInteger ? id.digits : String(id);
 }
 
-/** 132 of SHA-256's 256 bits: a collision by chance is out of reach, and keys stay short in every store. */
-const keyChars = 22;
-
 /** One key per identifier: Klaviyo may treat two profiles that share an identifier as one person. */
 export function toProfileKeys(identifiers: Identifiers): readonly string[] {
-  return hashIdentifiers(identifiers, '');
+  return hashIdentifiers(identifiers);
 }
 
 /** One key per identifier: Klaviyo treats two events with the same key as one event. */
@@ -112,20 +99,4 @@ export function toEventKeys(
 ): readonly string[] {
   // The lengths separate the parts: without them two different events could have the same text.
   return hashIdentifiers(identifiers, `${metric.length}:${metric}${uniqueId.length}:${uniqueId}`);
-}
-
-function hashIdentifiers(identifiers: Identifiers, prefix: string): readonly string[] {
-  const keys: string[] = [];
-  const { email, phoneNumber, externalId, anonymousId } = identifiers;
-  // Klaviyo compares e-mail addresses without regard to case, and other identifiers exactly.
-  if (email !== undefined) keys.push(`e${hashIdentifier(prefix, email.toLowerCase())}`);
-  if (phoneNumber !== undefined) keys.push(`p${hashIdentifier(prefix, phoneNumber)}`);
-  if (externalId !== undefined) keys.push(`x${hashIdentifier(prefix, externalId)}`);
-  if (anonymousId !== undefined) keys.push(`a${hashIdentifier(prefix, anonymousId)}`);
-  // An array that grew by push has capacity for 17 elements, and each waiting envelope keeps its array.
-  return keys.slice();
-}
-
-function hashIdentifier(prefix: string, identifier: string): string {
-  return hash('sha256', prefix + identifier, 'base64url').slice(0, keyChars);
 }

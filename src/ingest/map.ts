@@ -1,4 +1,5 @@
 import { backfillMember, eventEnd } from '../model/backfill.js';
+import type { Identifiers } from '../identity-keys.js';
 import { isGiven, stringifyJson, type JsonObject } from '../json/json.js';
 import {
   profileAttributeNames,
@@ -6,7 +7,6 @@ import {
   type PostedEvent,
   type PostedProfile,
 } from './schema.js';
-import type { Identifiers } from './identity.js';
 
 /**
  * Maps a validated event or profile to Klaviyo's JSON. Pure. All names come from Klaviyo's OpenAPI

@@ -91,6 +91,7 @@ export const identifierFields = {
   unsubscribe: ['email', 'phone_number'],
   suppress: ['email'],
   unsuppress: ['email'],
+  erase: ['email', 'phone_number', 'distinct_id'],
 } as const satisfies Readonly<Record<PostedLane, readonly string[]>>;
 
 function toIdentifierRule(fields: readonly string[]): { anyOf: { required: string[] }[] } {
@@ -379,6 +380,23 @@ export const unsuppressionSchema = z.strictObject({ email }).meta({
     'An address whose suppression ends. Klaviyo lifts only suppressions by a user or an integration of the account.',
 });
 
+export const erasureSchema = z
+  .strictObject({
+    email: email.nullish(),
+    phone_number: phoneNumber
+      .meta({
+        description: 'Phone number; brought into E.164 form. One that cannot be is an error.',
+        examples: ['+15005550006'],
+      })
+      .nullish(),
+    distinct_id: distinctId.nullish(),
+  })
+  .meta({
+    oneOf: toIdentifierRule(identifierFields.erase).anyOf,
+    description:
+      'A person whose data is removed from this relay and deleted at Klaviyo. Exactly one identifier.',
+  });
+
 /** What callers post to each lane. */
 export const postedSchemas = {
   events: eventSchema,
@@ -387,6 +405,7 @@ export const postedSchemas = {
   unsubscribe: unsubscriptionSchema,
   suppress: suppressionSchema,
   unsuppress: unsuppressionSchema,
+  erase: erasureSchema,
 } as const satisfies Readonly<Record<PostedLane, z.ZodObject>>;
 
 /** What an entry of a lane is called in paths, bodies and messages. */
@@ -397,6 +416,7 @@ export const entryNames = {
   unsubscribe: { one: 'unsubscription', many: 'unsubscriptions' },
   suppress: { one: 'suppression', many: 'suppressions' },
   unsuppress: { one: 'unsuppression', many: 'unsuppressions' },
+  erase: { one: 'erasure', many: 'erasures' },
 } as const satisfies Readonly<Record<PostedLane, { readonly one: string; readonly many: string }>>;
 
 /** The issue of an entry that is no JSON object. */
@@ -409,3 +429,4 @@ export type PostedEvent = z.output<typeof eventSchema>;
 export type PostedProfile = z.output<typeof profileSchema>;
 export type PostedSubscription = z.output<typeof subscriptionSchema>;
 export type PostedUnsubscription = z.output<typeof unsubscriptionSchema>;
+export type PostedErasure = z.output<typeof erasureSchema>;

@@ -41,6 +41,8 @@ export type WaitingDeps = {
 export type WaitingEntries = {
   /** Facts with these keys were stored. */
   onFactsPut(keys: readonly string[]): void;
+  /** These envelopes were removed from the store. */
+  forget(ids: readonly string[]): void;
   start(): void;
   /** Resolves once no step is running. Waiting entries stay in the store. */
   stop(): Promise<void>;
@@ -125,6 +127,10 @@ class HeldEntries implements WaitingEntries {
     const before = this.#ready.size;
     for (const key of keys) for (const id of this.#byFact.get(key) ?? []) this.#ready.add(id);
     if (this.#ready.size > before) this.#wake();
+  }
+
+  forget(ids: readonly string[]): void {
+    for (const id of ids) this.#forget(id);
   }
 
   async #run(): Promise<void> {

@@ -10,6 +10,7 @@ import type {
 import type { Lane } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
 import { createConnections } from './connections.js';
+import { resolveErasure } from './erasures.js';
 import { listImportJobs, pollImportJob, type ImportJobReader } from './import-jobs.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
@@ -99,6 +100,15 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
     closed.abort();
     await connections.destroy();
   };
+  /** Only erasures need another request before their own. They are sent one by one. */
+  const resolve = async (lane: Lane, payloads: readonly Uint8Array[]) => {
+    const [first] = payloads;
+    if (lane !== 'erase' || first === undefined) return { kind: 'send', payloads } as const;
+    const resolved = await resolveErasure(first, { transport, now: () => clock.now() });
+    return resolved.kind === 'done'
+      ? resolved
+      : ({ kind: 'send', payloads: [resolved.payload] } as const);
+  };
   let closing: Promise<void> | undefined;
 
   return {
@@ -106,10 +116,23 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
     async send(lane, payloads, stillOwned) {
       const count = payloads.length;
       const api = getLaneApi(lane);
-      const body = api.body.join(payloads);
       const backfilled = payloads.filter((payload) => isBackfilled(lane, payload)).length;
       const needsNewRevision = payloads.some((each) => api.needsNewRevision?.(each) === true);
       const from = clock.monotonic();
+      const resolved = await resolve(lane, payloads);
+      if (resolved.kind === 'done') {
+        const { response, outcome } = resolved;
+        return {
+          outcomes: Array<Outcome>(count).fill(outcome),
+          status: response.status,
+          bytes: 0,
+          backfilled,
+          durationMs: clock.monotonic() - from,
+          // The headers are those of another endpoint.
+          feedback: null,
+        };
+      }
+      const body = api.body.join(resolved.payloads);
       const response = await transport({
         method: 'POST',
         path: api.path,

@@ -1,3 +1,5 @@
+import type { Reason } from '../model/outcome.js';
+
 /**
  * Removes from a text what a log must not contain: e-mail addresses, phone numbers, UUIDs (most anonymous
  * ids are UUIDs) and API keys. Klaviyo's error texts can quote a record. When in doubt, the text is removed.
@@ -5,6 +7,15 @@
 export function redactText(text: string): string {
   return patterns.reduce((left, [pattern, instead]) => left.replace(pattern, instead), text);
 }
+
+/** Removes the same from a reason that outlives the record it quotes. */
+export const redactReason = ({ detail, faults, ...rest }: Reason): Reason => ({
+  ...rest,
+  detail: redactText(detail),
+  ...(faults !== undefined && {
+    faults: faults.map((fault) => ({ ...fault, detail: redactText(fault.detail) })),
+  }),
+});
 
 const patterns: readonly (readonly [RegExp, string])[] = [
   [/\b[ps]k_[\w-]+/gi, '[key]'],

@@ -1,13 +1,14 @@
 /**
  * What a fact is about: an accepted webhook delivery, the buyer of an order, the person behind a
  * payment, a charge, a customer, a user or an anonymous device of a tracking SDK, a consent that a person
- * withdrew, the newest decision about a consent that a source reported, or anything else.
+ * withdrew, the newest decision about a consent that a source reported, an erasure (without the person), or
+ * anything else.
  * Each kind has bounds of its own, so that many facts of one kind displace none of another.
  */
 // prettier-ignore
 export const factKinds = [
   'delivery', 'order', 'payment', 'charge', 'customer', 'user', 'device', 'consent', 'decision',
-  'other',
+  'erasure', 'other',
 ] as const;
 
 export type FactKind = (typeof factKinds)[number];

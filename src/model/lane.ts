@@ -34,6 +34,11 @@ export type LaneTraits = {
    * counts their polls together.
    */
   readonly importsProfiles?: boolean;
+  /**
+   * `all`: while an envelope of this lane is unsettled, no other lane sends an envelope of its person,
+   * whenever that was accepted.
+   */
+  readonly blocks?: 'all';
 };
 
 const sentLanes = {
@@ -84,6 +89,7 @@ const sentLanes = {
     numberedWith: 'profiles',
     after: ['profiles'],
   },
+  erase: { number: 10, idPrefix: 'er', merges: false, numberedWith: 'profiles', blocks: 'all' },
 } as const satisfies Record<string, LaneTraits>;
 
 export type Lane = keyof typeof sentLanes;
@@ -135,6 +141,11 @@ export const dedupedLane = 'events' satisfies Lane;
 /** The lane whose counter gives a lane its numbers. */
 export const counterLane = (lane: StoreLane): StoreLane =>
   (laneTraits[lane].numberedWith as Lane | undefined) ?? lane;
+
+/** The lanes whose unsettled envelopes block all other lanes for their person. */
+export const blockingLanes: readonly Lane[] = lanes.filter(
+  (lane) => (sentLanes[lane] as LaneTraits).blocks === 'all',
+);
 
 /** Returns an object with the value of each lane. */
 export const mapLanes = <T>(toValue: (lane: Lane) => T): Readonly<Record<Lane, T>> =>

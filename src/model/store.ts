@@ -1,7 +1,7 @@
 import type { DeadLetter, DeadLetterFilter } from './dead-letter.js';
 import type { Delivery, DeliveryFilter, UnfinishedImportJob } from './delivery.js';
 import type { BatchItem, ClaimableState, ClaimBounds, Draft, Envelope } from './envelope.js';
-import type { Fact } from './fact.js';
+import type { Fact, FactKind } from './fact.js';
 import type { StoreLane } from './lane.js';
 import type { Reason, Verdict } from './outcome.js';
 
@@ -78,6 +78,17 @@ export type Store = {
   /** Deletes matching dead letters. Resolves with the number that matched. */
   discard(filter: DeadLetterFilter, options: { dryRun: boolean }): Promise<number>;
 
+  /**
+   * Finds what the store holds of a person. With `erasure`, an envelope of the lane `erase`, only what was
+   * accepted before it; the unsettled erasures of the person are never included.
+   */
+  findPerson(person: PersonQuery, erasure?: Envelope): Promise<HeldOfPerson>;
+  /**
+   * Removes what `findPerson` found, for good. Envelopes in flight stay, except for those of the lane
+   * `waiting`, which no request carries. What is no longer there is skipped.
+   */
+  erase(held: HeldOfPerson): Promise<ErasedCounts>;
+
   /** Idempotent. The memory store loses what is buffered; the others keep it. */
   close(): Promise<void>;
 };
@@ -129,16 +140,59 @@ export type Depth = {
   readonly deadLetters: number;
 };
 
-/** Envelopes since the store was created: accepted = delivered + merged + deadLettered + unsettled. */
+/** Envelopes since the store was created: accepted = delivered + merged + deadLettered + erased + unsettled. */
 export type LaneTotals = {
   /** A redrive counts as accepted. */
   readonly accepted: number;
   readonly delivered: number;
   readonly merged: number;
   readonly deadLettered: number;
+  /** Removed with all data of a person before they were sent. */
+  readonly erased: number;
 };
 
-export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_lettered';
+/** A person, by one of their identifiers. */
+export type PersonQuery = {
+  /** The identity key of the identifier (identity-keys.ts). */
+  readonly key: string;
+  /** The identifier itself. A search without it takes longer. */
+  readonly value?: string | undefined;
+};
+
+/** What a store holds of a person. */
+export type HeldOfPerson = {
+  readonly envelopes: readonly HeldEnvelope[];
+  readonly deadLetters: readonly HeldDeadLetter[];
+  readonly facts: readonly HeldFact[];
+};
+
+export type HeldEnvelope = {
+  readonly id: string;
+  readonly lane: StoreLane;
+  readonly state: 'buffered' | 'in_flight';
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+};
+
+export type HeldDeadLetter = {
+  readonly id: string;
+  readonly lane: StoreLane;
+  /** Reason code. */
+  readonly code: string;
+  /** Epoch ms. */
+  readonly acceptedAt: number;
+};
+
+export type HeldFact = Pick<Fact, 'key'> & { readonly kind: FactKind };
+
+/** What `erase` removed. */
+export type ErasedCounts = {
+  readonly envelopes: Readonly<Record<StoreLane, number>>;
+  readonly deadLetters: number;
+  readonly facts: number;
+};
+
+export type ReceiptState = 'buffered' | 'in_flight' | 'delivered' | 'dead_lettered' | 'erased';
 
 /** Where an accepted envelope is now. */
 export type Receipt = {

@@ -46,6 +46,20 @@ export class Facts {
     if (facts.length > 0) for (const kind of factKinds) this.#kinds[kind].dropExpired();
   }
 
+  /** All facts that are not expired. */
+  *values(): Generator<Fact> {
+    for (const kind of factKinds) {
+      for (const [key, value] of this.#kinds[kind].values()) yield { kind, key, value };
+    }
+  }
+
+  /** Returns the number of the keys that had a fact. */
+  remove(keys: readonly string[]): number {
+    return keys.filter((key) =>
+      factKinds.reduce((isThere, kind) => this.#kinds[kind].delete(key) || isThere, false),
+    ).length;
+  }
+
   /** Number of facts in memory, including expired ones that were not dropped yet. */
   get count(): number {
     return factKinds.reduce((sum, kind) => sum + this.#kinds[kind].count, 0);
@@ -91,8 +105,12 @@ class FactsOfKind {
     return kept === undefined || this.#isExpired(kept) ? null : kept.value;
   }
 
-  delete(key: string): void {
-    this.#kept.delete(key);
+  *values(): Generator<readonly [key: string, value: string]> {
+    for (const [key, kept] of this.#kept) if (!this.#isExpired(kept)) yield [key, kept.value];
+  }
+
+  delete(key: string): boolean {
+    return this.#kept.delete(key);
   }
 
   dropExpired(): void {

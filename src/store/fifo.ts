@@ -15,6 +15,17 @@ export class Fifo<T> {
     return this.#items[this.#head];
   }
 
+  /** Removes the items that match, and returns them. Takes time proportional to the length. */
+  remove(isRemoved: (item: T) => boolean): readonly T[] {
+    const removed: T[] = [];
+    const kept: T[] = [];
+    for (const item of this.#items.slice(this.#head) as T[]) {
+      (isRemoved(item) ? removed : kept).push(item);
+    }
+    if (removed.length > 0) [this.#items, this.#head] = [kept, 0];
+    return removed;
+  }
+
   shift(): T | undefined {
     const item = this.#items[this.#head];
     if (item === undefined) return undefined;

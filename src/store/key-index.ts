@@ -2,6 +2,10 @@
 export class KeyIndex {
   readonly #seqs = new Map<string, number | number[]>();
 
+  get isEmpty(): boolean {
+    return this.#seqs.size === 0;
+  }
+
   /** The smallest number; undefined if the key has none. */
   first(key: string): number | undefined {
     const seqs = this.#seqs.get(key);

@@ -55,6 +55,23 @@ export class KeyLocks<T extends Keyed> {
     return this.#free([name]);
   }
 
+  /** Removes waiters. Returns the others that waited for their keys, to be examined again. */
+  remove(isRemoved: (waiter: T) => boolean): readonly T[] {
+    const chain: string[] = [];
+    for (const [name, waiters] of [...this.#waiters]) {
+      const removed = waiters.filter(isRemoved);
+      if (removed.length === 0) continue;
+      const kept = waiters.filter((waiter) => !isRemoved(waiter));
+      if (kept.length === 0) this.#waiters.delete(name);
+      else this.#waiters.set(name, kept);
+      for (const { keys, seq } of removed) {
+        this.#waitingKeys.remove(keys, seq);
+        chain.push(...keys);
+      }
+    }
+    return this.#free(chain);
+  }
+
   #free(chain: string[]): readonly T[] {
     const freed: T[] = [];
     for (let key = chain.pop(); key !== undefined; key = chain.pop()) {

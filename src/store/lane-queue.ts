@@ -112,6 +112,26 @@ export class LaneQueue<T extends Queued = Queued> {
     this.#giveBack(queued.flatMap((one) => this.#locks.release(one.keys)));
   }
 
+  /** Removes envelopes that are not claimed, whatever they wait for. */
+  remove(queued: readonly T[]): void {
+    const ids = new Set(queued.map(({ id }) => id));
+    const isRemoved = ({ id }: T): boolean => ids.has(id);
+    const returned = this.#returned.filter(isRemoved);
+    if (returned.length > 0) this.#returned = this.#returned.filter((one) => !isRemoved(one));
+    for (const one of [...this.#fresh.remove(isRemoved), ...returned])
+      this.#bytes -= payloadBytes(one);
+    const delayed = this.#delayed.flatMap((each) => each.queued.filter(isRemoved));
+    if (delayed.length > 0) {
+      this.#delayed = this.#delayed.flatMap(({ dueAt, queued: all }) => {
+        const kept = all.filter((one) => !isRemoved(one));
+        return kept.length === 0 ? [] : [{ dueAt, queued: kept }];
+      });
+      this.#arm();
+    }
+    const freed = this.#locks.remove(isRemoved);
+    this.#giveBack([...freed, ...delayed.flatMap(({ keys }) => this.#locks.release(keys))]);
+  }
+
   /** Releases the envelopes that waited for another lane under this name. */
   wake(name: string): void {
     this.#giveBack(this.#locks.wake(name));

@@ -6,7 +6,7 @@ import {
   type StoreLane,
   storeLanes,
 } from '../model/lane.js';
-import type { ClaimBounds, Draft, BatchItem } from '../model/envelope.js';
+import type { ClaimBounds, Draft, BatchItem, Envelope } from '../model/envelope.js';
 import type { DeadLetter, DeadLetterFilter } from '../model/dead-letter.js';
 import type { DeliveryFilter } from '../model/delivery.js';
 import type { Fact } from '../model/fact.js';
@@ -28,6 +28,7 @@ import { fromId, toEpoch, toId } from './ids.js';
 import type { Queued } from './lane-queue.js';
 import { MemoryLane } from './memory-lane.js';
 import { payloadBytes } from './claim-builder.js';
+import { createIsBefore, createPersonMatcher, toErasureMark } from './person.js';
 import { PersonOrder } from './person-order.js';
 import { sortSettlement } from './sort-settled.js';
 import type { StoreOptions } from './options.js';
@@ -39,6 +40,12 @@ import type {
   Backpressure,
   Store,
   AppendedEnvelope,
+  ErasedCounts,
+  HeldDeadLetter,
+  HeldEnvelope,
+  HeldFact,
+  HeldOfPerson,
+  PersonQuery,
 } from '../model/store.js';
 
 /** The store in the memory of this process, bounded by count and bytes. A crash or restart loses its content. */
@@ -54,6 +61,8 @@ export class MemoryStore implements Store {
   readonly #lanes: Readonly<Record<StoreLane, MemoryLane>>;
   readonly #epoch: string;
   readonly #listeners = new Set<(lane: StoreLane) => void>();
+  /** The last number of each counter. */
+  readonly #lastSeqs: Record<StoreLane, number> = { ...mapStoreLanes(() => 0) };
   #closed = false;
 
   constructor(options: StoreOptions) {
@@ -66,13 +75,12 @@ export class MemoryStore implements Store {
     this.#deadLetters = new DeadLetters(options.maxDeadLetters, options.onDeadLetterDropped);
     this.#facts = new Facts(options.facts, clock);
     const order = new PersonOrder();
-    const lastSeqs = { ...mapStoreLanes(() => 0) };
     const lane = (name: StoreLane): MemoryLane =>
       new MemoryLane(name, {
         epoch: this.#epoch,
         clock,
         order,
-        nextSeq: () => ++lastSeqs[counterLane(name)],
+        nextSeq: () => ++this.#lastSeqs[counterLane(name)],
         onClaimable: () => this.#notify(name),
       });
     this.#lanes = mapStoreLanes(lane);
@@ -156,7 +164,7 @@ export class MemoryStore implements Store {
   }
 
   laneTotals(): LaneTotals {
-    return { accepted: 0, delivered: 0, merged: 0, deadLettered: 0 };
+    return { accepted: 0, delivered: 0, merged: 0, deadLettered: 0, erased: 0 };
   }
 
   capacityBytes(): number {
@@ -207,6 +215,53 @@ export class MemoryStore implements Store {
     );
   }
 
+  async findPerson(person: PersonQuery, erasure?: Envelope): Promise<HeldOfPerson> {
+    const matcher = createPersonMatcher(person);
+    const isBefore = erasure === undefined ? () => true : createIsBefore(erasure);
+    const envelopes: HeldEnvelope[] = [];
+    const deadLetters: HeldDeadLetter[] = [];
+    const facts: HeldFact[] = [];
+    for (const lane of storeLanes) {
+      if (lane === 'erase' && erasure !== undefined) continue;
+      await forEachInSlices([...this.#lanes[lane].unsettled.values()], this.#clock, (queued) => {
+        const { id, acceptedAt, inFlight } = queued;
+        if (!isBefore(lane, id) || !matcher.isAbout(queued)) return;
+        envelopes.push({ id, lane, acceptedAt, state: inFlight ? 'in_flight' : 'buffered' });
+      });
+    }
+    await forEachInSlices(this.#deadLetters.all(), this.#clock, (deadLetter) => {
+      const { id, lane, acceptedAt, reason } = deadLetter;
+      if (!isBefore(lane, id) || !matcher.isAbout(deadLetter)) return;
+      deadLetters.push({ id, lane, acceptedAt, code: reason.code });
+    });
+    await forEachInSlices([...this.#facts.values()], this.#clock, ({ kind, key, value }) => {
+      if (matcher.isInFact(value)) facts.push({ kind, key });
+    });
+    return { envelopes, deadLetters, facts };
+  }
+
+  async erase({ envelopes, deadLetters, facts }: HeldOfPerson): Promise<ErasedCounts> {
+    const counts = { ...mapStoreLanes(() => 0) };
+    for (const lane of storeLanes) {
+      const { unsettled } = this.#lanes[lane];
+      const queued = envelopes.flatMap((each) => {
+        const found = each.lane === lane ? unsettled.find(each.id) : undefined;
+        return found === undefined || (found.inFlight && lane !== 'waiting') ? [] : [found.queued];
+      });
+      counts[lane] = queued.length;
+      this.#admission.remove(
+        queued.length,
+        queued.reduce((sum, one) => sum + payloadBytes(one), 0),
+      );
+      unsettled.erase(queued);
+    }
+    return {
+      envelopes: counts,
+      deadLetters: await this.discard({ ids: deadLetters.map(({ id }) => id) }, { dryRun: false }),
+      facts: this.#facts.remove(facts.map(({ key }) => key)),
+    };
+  }
+
   close(): Promise<void> {
     this.#closed = true;
     for (const lane of Object.values(this.#lanes)) lane.unsettled.queue.close();
@@ -221,7 +276,8 @@ export class MemoryStore implements Store {
       return { id: toId({ lane: dedupedLane, epoch: this.#epoch, seq }), duplicate: true };
     }
     const lane = this.#lanes[draft.lane];
-    const queued = lane.number(draft);
+    const numbered = lane.number(draft);
+    const queued = draft.lane === 'erase' ? this.#markErasure(numbered) : numbered;
     const appended = { id: queued.id, duplicate: false };
     if (draft.deadLetterReason !== undefined) {
       this.#addDeadLetter(queued, { reason: draft.deadLetterReason, deliveryId: null });
@@ -231,6 +287,11 @@ export class MemoryStore implements Store {
     lane.unsettled.push(queued);
     if (dedupes) this.#dedupe.add(draft.keys, queued.seq);
     return appended;
+  }
+
+  #markErasure(queued: Queued): Queued {
+    const { events, waiting } = this.#lastSeqs;
+    return { ...queued, keys: [...queued.keys, toErasureMark(queued.seq, { events, waiting })] };
   }
 
   /** Runs `act` on the dead letters that match at the start, one step at a time. Returns the sum of its results. */

@@ -82,5 +82,6 @@ export function openStore(config: Config, deps: OpenStoreDeps): Promise<Store> {
 /** Facts of the relay itself, such as the revision in use, do not expire. */
 function toMaxAgeMs(kind: FactKind, config: Config): number {
   if (kind === 'other') return Infinity;
+  if (kind === 'erasure') return config.ERASURE_RECORD_MAX_AGE;
   return kind === 'delivery' ? config.DELIVERY_FACT_MAX_AGE : config.FACT_MAX_AGE;
 }

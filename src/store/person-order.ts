@@ -1,5 +1,12 @@
 import { KeyIndex } from './key-index.js';
-import { laneTraits, mapStoreLanes, storeLanes, type StoreLane } from '../model/lane.js';
+import {
+  blockingLanes,
+  laneTraits,
+  mapStoreLanes,
+  storeLanes,
+  type StoreLane,
+} from '../model/lane.js';
+import { findPersonKeys } from './person.js';
 
 /** An envelope with its place in the order of its lane, and of the lanes that are numbered with it. */
 type Ordered = { readonly seq: number; readonly keys: readonly string[] };
@@ -13,9 +20,10 @@ export type OrderedLane = {
 };
 
 /** The lanes that other lanes wait for. */
-const awaited: ReadonlySet<string> = new Set(
-  storeLanes.flatMap((lane) => laneTraits[lane].after ?? []),
-);
+const awaited: ReadonlySet<string> = new Set([
+  ...storeLanes.flatMap((lane) => laneTraits[lane].after ?? []),
+  ...blockingLanes,
+]);
 
 /**
  * The order of one person's envelopes across lanes: a profile before the subscription that was accepted
@@ -29,6 +37,10 @@ const awaited: ReadonlySet<string> = new Set(
  * An envelope waits under a name: `LANE KEY` for an envelope of that lane with that key, `LANE` for the
  * lane's envelopes on disk. It only ever waits for a smaller number, so no two envelopes wait for each
  * other.
+ *
+ * An unsettled erasure blocks its person in all other lanes, whatever the numbers: what was accepted before
+ * it is removed, and what was accepted after it is sent after it. An erasure itself waits for no other lane,
+ * so nothing waits forever. All unsettled erasures are in memory.
  */
 export class PersonOrder {
   readonly #indexes = mapStoreLanes((lane) => (awaited.has(lane) ? new KeyIndex() : null));
@@ -64,10 +76,11 @@ export class PersonOrder {
    * Returns the name of what the envelope has to wait for; undefined if it may be claimed now. The caller
    * keeps the envelope until `OrderedLane.wake` is called with this name.
    */
-  findEarlier(lane: StoreLane, { seq, keys }: Ordered): string | undefined {
-    const { after } = laneTraits[lane];
-    if (after === undefined) return undefined;
-    const name = this.#isHeld ? heldName : this.#findIn(after as readonly StoreLane[], seq, keys);
+  findEarlier(
+    lane: StoreLane,
+    queued: Ordered & { readonly payload: Uint8Array },
+  ): string | undefined {
+    const name = this.#findBlocking(lane, queued) ?? this.#findAwaited(lane, queued);
     if (name === undefined) return undefined;
     const lanes = this.#waiting.get(name);
     if (lanes === undefined) this.#waiting.set(name, new Set([lane]));
@@ -86,6 +99,25 @@ export class PersonOrder {
   release(): void {
     this.#isHeld = false;
     this.#wake(heldName);
+  }
+
+  #findAwaited(lane: StoreLane, { seq, keys }: Ordered): string | undefined {
+    const { after } = laneTraits[lane];
+    if (after === undefined) return undefined;
+    return this.#isHeld ? heldName : this.#findIn(after as readonly StoreLane[], seq, keys);
+  }
+
+  #findBlocking(
+    lane: StoreLane,
+    queued: { readonly keys: readonly string[]; readonly payload: Uint8Array },
+  ): string | undefined {
+    for (const other of blockingLanes) {
+      const index = this.#indexes[other];
+      if (other === lane || index === null || index.isEmpty) continue;
+      const key = findPersonKeys(lane, queued).find((each) => index.first(each) !== undefined);
+      if (key !== undefined) return `${other} ${key}`;
+    }
+    return undefined;
   }
 
   #findIn(after: readonly StoreLane[], seq: number, keys: readonly string[]): string | undefined {

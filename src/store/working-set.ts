@@ -103,6 +103,17 @@ export class WorkingSet<T extends Queued = Queued> {
     this.#order.remove(this.#lane, queued);
   }
 
+  /** Removes envelopes that were not settled, claimed or not. */
+  erase(queued: readonly T[]): void {
+    this.queue.remove(queued.filter(({ inFlight }) => !inFlight));
+    for (const one of queued) {
+      this.#unsettled.delete(one.id);
+      this.#bytes -= payloadBytes(one);
+    }
+    this.queue.release(queued.filter(({ inFlight }) => inFlight));
+    this.#order.remove(this.#lane, queued);
+  }
+
   #track(queued: T): void {
     this.#unsettled.set(queued.id, queued);
     this.#bytes += payloadBytes(queued);

@@ -27,6 +27,7 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
       suppress: [],
       unsuppress: [],
       update_profile: [],
+      erase: [],
       imports: [],
     },
   });

@@ -173,6 +173,7 @@ describe('the configuration', () => {
 const durations: Record<string, number> = {
   BACKFILL_AFTER: 86_400_000,
   FACT_MAX_AGE: 400 * 86_400_000,
+  ERASURE_RECORD_MAX_AGE: 400 * 86_400_000,
   DELIVERY_FACT_MAX_AGE: 7 * 86_400_000,
 };
 
@@ -187,6 +188,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   SUPPRESS_BATCH_MAX_COUNT: [1, 100, 100],
   UNSUPPRESS_BATCH_MAX_COUNT: [1, 100, 100],
   UPDATE_PROFILE_BATCH_MAX_COUNT: [1, 1, 1],
+  ERASE_BATCH_MAX_COUNT: [1, 1, 1],
   BATCH_MAX_BYTES: [150_000, 5_000_000, 5_000_000],
   EVENT_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
   PROFILE_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
@@ -195,6 +197,7 @@ const numbers: Record<string, readonly [min: number, max: number, byDefault: num
   SUPPRESS_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
   UNSUPPRESS_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
   UPDATE_PROFILE_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
+  ERASE_FLUSH_INTERVAL_MS: [0, 3_600_000, 1000],
   RATE_LIMIT_PER_SECOND: [1, 100_000, 75],
   RATE_LIMIT_BURST: [1, 100_000, 75],
   WORKERS: [0, 64, 0],

@@ -219,6 +219,14 @@ describe.each(revisions)(
       expect(findIssues(lane, toJson(lane, await toPayloads(lane, entries)))).toEqual([]);
     });
 
+    it.each([{ email: 'ada@klaviyo-demo.com' }, { phone_number: '+15005550006' }])(
+      'with an erasure of %j',
+      async (entry) => {
+        const payloads = await toPayloads('erase', [entry]);
+        expect(findIssues('erase', toJson('erase', payloads))).toEqual([]);
+      },
+    );
+
     it('with WhatsApp under the revision that such requests have, and not under an older one', async () => {
       const payloads = await toPayloads('subscribe', [
         { phone_number: '+15005550006', channels: { whatsapp: ['marketing'] } },

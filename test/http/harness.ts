@@ -12,7 +12,7 @@ import { pino } from 'pino';
 import { onTestFinished } from 'vitest';
 import { z } from 'zod';
 import type { Lane } from '../../src/model/lane.js';
-import type { HttpSettings, HttpViews, ServerDeps } from '../../src/http/deps.js';
+import type { HttpSettings, HttpViews, ServerDeps, ShownPerson } from '../../src/http/deps.js';
 import { createServer } from '../../src/http/server.js';
 import type { AcceptedMany, AcceptedOne } from '../../src/ingest/accept.js';
 import { createSourceRoutes } from '../../src/http/routes/sources/source-routes.js';
@@ -55,9 +55,18 @@ export const acceptedMany: AcceptedMany = {
   warnings: [],
 };
 
+const nobody: ShownPerson = {
+  hash: 'e0123456789012345678901',
+  held: { envelopes: [], deadLetters: [], facts: [] },
+  erasures: [],
+  erased: null,
+};
+
 export const noViews: HttpViews = {
   sources: () => [],
   receipt: () => Promise.resolve(null),
+  person: () => Promise.resolve({ ok: true, person: nobody }),
+  personByHash: (hash) => Promise.resolve({ ...nobody, hash }),
   deliveries: () => Promise.resolve({ data: [], next: null }),
   delivery: () => Promise.resolve(null),
   deadLetters: () => Promise.resolve({ data: [], next: null }),

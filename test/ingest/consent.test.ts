@@ -139,6 +139,8 @@ it('drafts of other lanes leave no facts, and the facts contain no address', () 
   expect(toRevocations([subscription])).toEqual([]);
   const unsubscription = draftOf(draftUnsubscription, { ...byEmail, everywhere: true }, startMs);
   const facts = toRevocations([unsubscription]);
-  expect(facts).toMatchObject([{ kind: 'consent', value: String(startMs) }]);
+  expect(facts).toMatchObject([
+    { kind: 'consent', value: `${startMs} ${unsubscription.keys[0] ?? ''}` },
+  ]);
   expect(JSON.stringify(facts)).not.toContain('ada');
 });

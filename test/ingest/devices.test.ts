@@ -13,7 +13,7 @@ const grace = 'grace@klaviyo-demo.com';
 type Relay = { readonly devices: Devices; readonly facts: Map<string, string> };
 
 const createRelay = (facts = new Map<string, string>()): Relay => ({
-  devices: new Devices(),
+  devices: new Devices(createManualClock()),
   facts,
 });
 

@@ -5,6 +5,7 @@ import { describeClaim } from './contract/claim.js';
 import { describeDeadLetters } from './contract/dead-letters.js';
 import { describeDeliveryLog } from './contract/delivery-log.js';
 import { describeExactUpdates } from './contract/exact-updates.js';
+import { describeErasure, describeErasureProperty } from './contract/erasure.js';
 import { describeFacts } from './contract/facts.js';
 import { type OpenStore, useStores } from './contract/harness.js';
 import { describeKeys } from './contract/keys.js';
@@ -35,6 +36,8 @@ export function describeStore(
     describePersonOrder(open);
     describePersonOrderProperty(openStore, modelRuns);
     describeExactUpdates(openStore, modelRuns);
+    describeErasure(open);
+    describeErasureProperty(openStore, modelRuns);
     describeSettle(open);
     describeReceipts(open);
     describeDeliveryLog(open);

@@ -28,6 +28,10 @@ const openApiInfo = {
   tags: [
     { name: 'events', description: 'What people did.' },
     { name: 'profiles', description: 'People.' },
+    {
+      name: 'people',
+      description: `What the relay holds about a person. ${needsAdminKey}`,
+    },
     { name: 'receipts', description: `The state of an event or profile. ${needsAdminKey}` },
     { name: 'deliveries', description: `The delivery log. ${needsAdminKey}` },
     { name: 'dead letters', description: `What the relay gave up on. ${needsAdminKey}` },

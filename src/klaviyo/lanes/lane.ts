@@ -128,6 +128,27 @@ export function createSubscriptionBody(type: string): RequestBody {
 /** A quote within a text is escaped, so these bytes can only be the name of a channel. */
 const whatsApp = Buffer.from('"whatsapp":{');
 
+/**
+ * The body of an endpoint that takes one person:
+ * `{"data":{"type":type,"attributes":{[name]:{"data":ELEMENT}}}}`.
+ */
+export function createPersonBody(type: string, name: string): RequestBody {
+  const prefix = Buffer.from(`{"data":{"type":"${type}","attributes":{"${name}":{"data":`);
+  const suffix = Buffer.from('}}}}');
+  const pattern = new RegExp(`^#?/?data/attributes/${name}/data(/.*)?$`, 's');
+  return {
+    type,
+    overheadBytes: prefix.length + suffix.length,
+    // Without an element, the request is a valid document that Klaviyo rejects.
+    join: (elements) =>
+      Buffer.concat([prefix, ...(elements.length === 0 ? [Buffer.from('{}')] : elements), suffix]),
+    locate(pointer) {
+      const match = pattern.exec(pointer);
+      return match === null ? null : { index: 0, pointer: match[1] ?? '' };
+    },
+  };
+}
+
 /** Klaviyo has this channel from revision 2025-10-15 on. */
 export const hasWhatsApp = (payload: Uint8Array): boolean =>
   Buffer.from(payload.buffer, payload.byteOffset, payload.length).includes(whatsApp);

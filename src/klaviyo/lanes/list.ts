@@ -1,4 +1,5 @@
 import type { Lane } from '../../model/lane.js';
+import { erase } from './erase.js';
 import { events } from './events.js';
 import type { LaneApi } from './lane.js';
 import { profiles } from './profiles.js';
@@ -17,6 +18,7 @@ export const laneApis = {
   suppress,
   unsuppress,
   update_profile: updateProfile,
+  erase,
 } as const satisfies Readonly<Record<Lane, LaneApi>>;
 
 /** The endpoint of a lane, without the literal types of its texts. */

@@ -182,7 +182,7 @@ type Fault = { readonly path: readonly (string | number)[]; readonly detail: str
 /** Members of a rule that hold no expression. */
 const fixed: ReadonlySet<string> = new Set(['when', 'each', 'amounts']);
 const kinds: readonly string[] = factKinds.filter(
-  (kind) => !['delivery', 'consent', 'decision'].includes(kind),
+  (kind) => !['delivery', 'consent', 'decision', 'erasure'].includes(kind),
 );
 
 function findRuleFaults(value: EventRule | ProfileRule): readonly Fault[] {

@@ -57,6 +57,24 @@ export class Backlog {
     this.#amount = { count: this.#amount.count + count, bytes: this.#amount.bytes + bytes };
   }
 
+  /** Counts envelopes no longer that were removed from disk. */
+  remove({ count, bytes }: Amount): void {
+    this.add({ count: -count, bytes: -bytes });
+    this.#oldest = null;
+  }
+
+  /** Returns the key of the block that has the envelope on disk only; null if there is none. */
+  findBlock(seq: number): BlockKey | null {
+    const range = {
+      start: [this.#lane, freshKind, seq],
+      end: [this.#lane, freshKind, this.#lastLoaded],
+      reverse: true,
+      limit: 1,
+    };
+    for (const key of this.#tables.blocks.getKeys(range)) return key;
+    return null;
+  }
+
   /** Records that this block is in memory. */
   setLoaded({ key }: Block): void {
     this.#lastLoaded = key[2];
@@ -68,16 +86,9 @@ export class Backlog {
    * dead letters when they were accepted. Throws DamagedError.
    */
   has(seq: number): boolean {
-    const range = {
-      start: [this.#lane, freshKind, seq],
-      end: [this.#lane, freshKind, this.#lastLoaded],
-      reverse: true,
-      limit: 1,
-    };
-    for (const key of this.#tables.blocks.getKeys(range)) {
-      return this.read(key).entries.some((entry) => entry.seq === seq);
-    }
-    return false;
+    const key = this.findBlock(seq);
+    if (key === null) return false;
+    return this.read(key).entries.some((entry) => entry.seq === seq && !isErased(entry));
   }
 
   /** Returns the first envelope; null if there is none. */
@@ -108,8 +119,11 @@ export class Backlog {
     if (bytes === undefined) throw new Error(`block ${key.join('/')} is not there`);
     const entries = decodeBlock(bytes, `block ${key.join('/')}`);
     const stored = this.#tables.states.get([lane, kind, number]);
-    const states = stored === undefined ? createStates(entries.length) : fromStoredStates(stored);
-    return { block: { key, isRedriven: kind === redrivenKind, states: states }, entries };
+    const known = stored === undefined ? createStates(entries.length) : fromStoredStates(stored);
+    const states = entries.some(isErased)
+      ? known.map((state, index) => (isErased(entries[index]) ? 'settled' : state))
+      : known;
+    return { block: { key, isRedriven: kind === redrivenKind, states }, entries };
   }
 
   #nextKey(): BlockKey | null {
@@ -125,6 +139,17 @@ export class Backlog {
     return first === undefined ? null : { seq: first.seq, acceptedAt: first.acceptedAt };
   }
 }
+
+/** An erased envelope leaves an entry without content in its block, and counts as settled. */
+export const toErasedEntry = ({ seq, acceptedAt }: Entry): Entry => ({
+  seq,
+  acceptedAt,
+  keys: [],
+  payload: new Uint8Array(0),
+});
+
+/** No payload is empty. */
+const isErased = (entry: Entry | undefined): boolean => entry?.payload.byteLength === 0;
 
 export const createStates = (count: number): readonly EnvelopeState[] =>
   Array<EnvelopeState>(count).fill(null);

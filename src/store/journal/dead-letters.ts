@@ -5,6 +5,7 @@ import { createDeadLetterFilter } from '../dead-letters.js';
 import { fromId } from '../ids.js';
 import { parseCursor, readPage } from '../page.js';
 import { decodeDeadLetter, encodeDeadLetter, type JournalDeadLetter } from './dead-letter-codec.js';
+import { readInPages } from './read-pages.js';
 import type { Tables } from './tables.js';
 import { type Totals } from './totals.js';
 import { put, remove, type Write } from './write.js';
@@ -70,6 +71,13 @@ export class JournalDeadLetters {
       remove(this.#tables.deadLetters, order),
       remove(this.#tables.deadLetterOrders, [laneTraits[deadLetter.lane].number, deadLetter.seq]),
     ]);
+  }
+
+  /** Yields all dead letters, oldest first. Throws DamagedError. */
+  *values(): Generator<JournalDeadLetter> {
+    for (const { key, value } of readInPages(this.#tables.deadLetters)) {
+      yield decodeDeadLetter(value, `dead letter ${key}`);
+    }
   }
 
   find(id: string): DeadLetter | null {

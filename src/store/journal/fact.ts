@@ -36,6 +36,7 @@ export const kindNumbers: Readonly<Record<FactKind, number>> = {
   other: 7,
   consent: 8,
   decision: 9,
+  erasure: 10,
 };
 const kindsByNumber = new Map(factKinds.map((kind) => [kindNumbers[kind], kind]));
 

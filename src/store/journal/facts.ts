@@ -1,6 +1,6 @@
 import { z } from 'zod';
 import type { Clock } from '../../clock.js';
-import { factKinds, type FactKind } from '../../model/fact.js';
+import { factKinds, type Fact, type FactKind } from '../../model/fact.js';
 import { extraDrops, isWorthRenewing, mapKinds, type FactBounds } from '../facts.js';
 import { RetentionTime } from '../retention-time.js';
 import {
@@ -17,6 +17,7 @@ import {
 } from './fact.js';
 import type { Staged } from './group-commit.js';
 import type { Tables } from './tables.js';
+import { readInPages } from './read-pages.js';
 import { put, remove, type Write } from './write.js';
 
 /** Keys are scattered over a table, so that a write may copy two LMDB pages: a leaf and the branch above it. */
@@ -86,9 +87,28 @@ export class JournalFacts {
     return fact === null || this.#isExpired(fact) ? null : fact.value;
   }
 
-  /** Throws DamagedError. */
-  stage(facts: readonly KeyedFact[]): Staged<void> {
-    const { fresh, replaced, legacyFacts } = this.#planPuts(facts);
+  /** Yields the facts that are not expired, legacy ones included. Throws DamagedError. */
+  *values(): Generator<Fact> {
+    for (const { key, value } of readInPages(this.#tables.facts)) {
+      const fact = decodeFact(key, value, 'a fact');
+      const { kind, value: text } = fact;
+      if (!this.#isExpired(fact)) yield { kind, key: key.toString(), value: text };
+    }
+    for (const { key, value } of readInPages(this.#tables.legacyFacts)) {
+      const legacy = decodeLegacyFact(key, value, 'a fact');
+      yield { kind: 'other', key: key.toString(), value: legacy.value };
+    }
+  }
+
+  /** `forgotten`: keys of facts to remove, unless `facts` has them. Throws DamagedError. */
+  stage(facts: readonly KeyedFact[], forgotten: readonly Buffer[] = []): Staged<void> {
+    const plan = this.#planPuts(facts);
+    const removed = this.#planRemovals(facts, forgotten);
+    const { fresh } = plan;
+    const replaced = mapKinds(
+      (kind) => new Set([...plan.replaced[kind], ...removed.replaced[kind]]),
+    );
+    const legacyFacts = [...plan.legacyFacts, ...removed.legacyFacts];
     const dropped = this.#kindsToDrop(facts).flatMap((kind) =>
       this.#findOldest(
         kind,
@@ -113,6 +133,7 @@ export class JournalFacts {
         ...factKinds.flatMap((kind) =>
           [...replaced[kind]].map((order) => this.#removePlace({ kind, order })),
         ),
+        ...removed.keys.map((key) => withPageCopies(remove(this.#tables.facts, key))),
         ...dropped.map((one) => this.#removePlace(one)),
         ...dropped.map(({ key }) => withPageCopies(remove(this.#tables.facts, key))),
         ...removedLegacy.flatMap(({ key, order }) => [
@@ -150,6 +171,31 @@ export class JournalFacts {
       fresh.push({ kind, key, value, order: orders[kind]++, at });
     }
     return { fresh, replaced, legacyFacts };
+  }
+
+  #planRemovals(
+    facts: readonly KeyedFact[],
+    forgotten: readonly Buffer[],
+  ): {
+    readonly keys: readonly Buffer[];
+    readonly replaced: Orders;
+    readonly legacyFacts: readonly PlacedLegacyFact[];
+  } {
+    const replaced = mapKinds(() => new Set<number>());
+    const legacyFacts: PlacedLegacyFact[] = [];
+    const keys: Buffer[] = [];
+    const put = new Set(facts.map(({ key }) => key.toString()));
+    for (const key of forgotten) {
+      if (put.has(key.toString())) continue;
+      put.add(key.toString());
+      const legacy = this.#findLegacy(key);
+      if (legacy !== null) legacyFacts.push({ key, order: legacy.order });
+      const known = this.#find(key);
+      if (known === null) continue;
+      replaced[known.kind].add(known.order);
+      keys.push(key);
+    }
+    return { keys, replaced, legacyFacts };
   }
 
   #isYoung({ kind, order, at }: StoredFact, nextOrder: number): boolean {
@@ -243,6 +289,10 @@ export const countFactBytes = (facts: readonly KeyedFact[]): number =>
  */
 export const countFactWriteBytes = (facts: readonly KeyedFact[]): number =>
   countFactBytes(facts) + facts.length * 3 * pageCopyBytes;
+
+/** Returns the most bytes that a group writes to remove facts. */
+export const countFactRemovalBytes = (keys: readonly Buffer[]): number =>
+  keys.length * 3 * pageCopyBytes;
 
 /** Counts all facts, including legacy ones. */
 export function countFacts({ factOrders, legacyFactOrders }: Tables): number {

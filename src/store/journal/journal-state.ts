@@ -1,5 +1,11 @@
 import type { Clock } from '../../clock.js';
-import { lanes, laneTraits, mapStoreLanes, type StoreLane } from '../../model/lane.js';
+import {
+  blockingLanes,
+  lanes,
+  laneTraits,
+  mapStoreLanes,
+  type StoreLane,
+} from '../../model/lane.js';
 import { Admission } from '../admission.js';
 import type { StoreOptions } from '../options.js';
 import { Backlog } from './backlog.js';
@@ -41,6 +47,9 @@ const smallShare = 1 / 8;
 
 const isSmall = (lane: StoreLane): boolean => laneTraits[lane].numberedWith !== undefined;
 
+const isUnbounded = (lane: StoreLane): boolean =>
+  lane === 'waiting' || blockingLanes.some((each) => each === lane);
+
 /** The share of the memory for a lane. All shares together are 1. */
 function memoryShare(lane: StoreLane): number {
   const smallCount = lanes.filter(isSmall).length;
@@ -58,9 +67,10 @@ export function createJournalState(options: JournalStateOptions): JournalState {
       order,
       backlog: new Backlog(tables, laneTraits[name].number),
       // Each lane has a share, so that a lane that does not send cannot use the memory of the others. Waiting
-      // envelopes are bounded when they are accepted.
-      maxWorkingSetBytes:
-        name === 'waiting' ? Infinity : options.maxWorkingSetBytes * memoryShare(name),
+      // envelopes are bounded when they are accepted. A lane that blocks others is in memory as a whole.
+      maxWorkingSetBytes: isUnbounded(name)
+        ? Infinity
+        : options.maxWorkingSetBytes * memoryShare(name),
       onClaimable: () => options.onClaimable(name),
     });
   return {

@@ -1,30 +1,38 @@
 import type { Clock, Timer } from '../../clock.js';
-import { storeLanes, type StoreLane } from '../../model/lane.js';
-import type { ClaimBounds, Draft, BatchItem } from '../../model/envelope.js';
+import { mapStoreLanes, storeLanes, type StoreLane } from '../../model/lane.js';
+import type { ClaimBounds, Draft, BatchItem, Envelope } from '../../model/envelope.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { DeliveryFilter, UnfinishedImportJob } from '../../model/delivery.js';
 import type { Fact } from '../../model/fact.js';
 import type { PageQuery } from '../../model/store.js';
 import type { Receipt } from '../../model/store.js';
 import type { Settlement } from '../../model/store.js';
-import { nextTurn } from '../../slices.js';
+import { forEachInSlices, nextTurn } from '../../slices.js';
+import { createIsBefore, createPersonMatcher } from '../person.js';
 import { createDeadLetterFilter, deadLettersPerStep } from '../dead-letters.js';
 import type { StoreOptions } from '../options.js';
-import type {
-  AppendResult,
-  Depth,
-  PutFactsResult,
-  LaneTotals,
-  Backpressure,
-  Store,
-  AppendedEnvelope,
+import {
+  StoreUnavailableError,
+  type AppendResult,
+  type Depth,
+  type PutFactsResult,
+  type LaneTotals,
+  type Backpressure,
+  type Store,
+  type AppendedEnvelope,
+  type ErasedCounts,
+  type HeldDeadLetter,
+  type HeldFact,
+  type HeldOfPerson,
+  type PersonQuery,
 } from '../../model/store.js';
 import { toCommitError } from './commit-error.js';
 import type { NumberedDeadLetter } from './dead-letters.js';
 import type { Directory } from './directory.js';
 import { diskRetryAfterMs, type DiskSpace } from './disk-space.js';
 import type { Opened } from './format.js';
-import { toKeyedFact } from './fact.js';
+import { findEnvelopes, stageErasure } from './erasure.js';
+import { toFactTableKey, toKeyedFact } from './fact.js';
 import { countFactBytes } from './facts.js';
 import { readUsedBytes } from './free-pages.js';
 import { GroupCommit, type AppendFailure, type Group, type Staged } from './group-commit.js';
@@ -63,6 +71,8 @@ export type JournalStoreDeps = JournalOptions &
   };
 
 const unavailableRetryAfterMs = 1000;
+/** Envelopes that one transaction erases, at most: each may rewrite a block. */
+const erasedPerStep = 64;
 /** Interval at which the open files are compared with their paths, in addition to the check in each group. */
 const verifyMs = 1000;
 
@@ -203,8 +213,8 @@ export class JournalStore implements Store {
   }
 
   laneTotals(lane: StoreLane): LaneTotals {
-    const { accepted, delivered, merged, deadLettered } = this.#totals.lanes[lane];
-    return { accepted, delivered, merged, deadLettered };
+    const { accepted, delivered, merged, deadLettered, erased } = this.#totals.lanes[lane];
+    return { accepted, delivered, merged, deadLettered, erased };
   }
 
   capacityBytes(): number {
@@ -241,6 +251,52 @@ export class JournalStore implements Store {
     return this.#eachStep(filter, (found, nextTotals) =>
       dryRun ? stageCount(found) : stageDiscard(found, nextTotals, this.#state),
     );
+  }
+
+  /** Rejects with DamagedError where what is on disk is not what was written. */
+  async findPerson(person: PersonQuery, erasure?: Envelope): Promise<HeldOfPerson> {
+    const { clock } = this.#deps;
+    const matcher = createPersonMatcher(person);
+    const isBefore = erasure === undefined ? () => true : createIsBefore(erasure);
+    const lanes = storeLanes.filter((lane) => lane !== 'erase' || erasure === undefined);
+    const envelopes = await findEnvelopes(
+      lanes,
+      ({ id, ...stored }) => isBefore(stored.lane, id) && matcher.isAbout(stored),
+      this.#state,
+    );
+    const deadLetters: HeldDeadLetter[] = [];
+    await forEachInSlices(this.#state.deadLetters.values(), clock, (deadLetter) => {
+      const { id, lane, acceptedAt, reason } = deadLetter;
+      if (!isBefore(lane, id) || !matcher.isAbout(deadLetter)) return;
+      deadLetters.push({ id, lane, acceptedAt, code: reason.code });
+    });
+    const facts: HeldFact[] = [];
+    await forEachInSlices(this.#state.facts.values(), clock, ({ kind, key, value }) => {
+      if (matcher.isInFact(value)) facts.push({ kind, key });
+    });
+    return { envelopes, deadLetters, facts };
+  }
+
+  async erase({ envelopes, deadLetters, facts }: HeldOfPerson): Promise<ErasedCounts> {
+    const counts = { ...mapStoreLanes(() => 0) };
+    for (let from = 0; from < envelopes.length; from += erasedPerStep) {
+      const some = envelopes.slice(from, from + erasedPerStep);
+      const erased = await this.#commits.change((nextTotals) =>
+        stageErasure(some, nextTotals, this.#state),
+      );
+      for (const lane of erased) counts[lane]++;
+    }
+    const ids = deadLetters.map(({ id }) => id);
+    const forgotten = facts.map(({ key }) => toFactTableKey(key));
+    if (forgotten.length > 0) {
+      const result = await this.#commits.append({ drafts: [], facts: [], forgotten });
+      if (typeof result === 'string') throw new StoreUnavailableError(`facts: ${result}`);
+    }
+    return {
+      envelopes: counts,
+      deadLetters: ids.length === 0 ? 0 : await this.discard({ ids }, { dryRun: false }),
+      facts: forgotten.length,
+    };
   }
 
   close(): Promise<void> {

@@ -76,6 +76,15 @@ export class JournalLane {
     return later === undefined ? this.workingSet.find(id) : { queued: later, inFlight: false };
   }
 
+  /** Removes envelopes in memory that were not settled. */
+  erase(envelopes: readonly JournalEnvelope[]): void {
+    const ids = new Set(envelopes.map(({ id }) => id));
+    const isErased = ({ id }: JournalEnvelope): boolean => ids.has(id);
+    const later = this.#laterRedriven.filter(isErased);
+    for (const each of later) this.#laterRedriven.splice(this.#laterRedriven.indexOf(each), 1);
+    this.workingSet.erase(envelopes.filter((each) => !later.includes(each)));
+  }
+
   /** What can be claimed now. The backlog counts while memory is free to load it. */
   waiting(): ClaimableState {
     const inMemory = this.workingSet.queue.waiting();

@@ -1,4 +1,4 @@
-import { laneTraits, type StoreLane } from '../../model/lane.js';
+import { blockingLanes, laneTraits, type StoreLane } from '../../model/lane.js';
 import type { UnfinishedImportJob } from '../../model/delivery.js';
 import { toBatchItems } from '../batch-items.js';
 import type { JournalEnvelope, JournalLane } from './lane.js';
@@ -8,8 +8,8 @@ import { type LaneTotals } from './totals.js';
 
 /**
  * Loads what an earlier process had in memory: redriven envelopes, and fresh ones up to the last block with states,
- * so that nothing overtakes an envelope that was attempted before. Later blocks are loaded by claims. Throws
- * DamagedError.
+ * so that nothing overtakes an envelope that was attempted before. Later blocks are loaded by claims. A lane that
+ * blocks others is loaded to its end. Throws DamagedError.
  */
 export function loadLane(
   name: StoreLane,
@@ -22,7 +22,8 @@ export function loadLane(
   for (const key of keysOf(tables.blocks, number, redrivenKind)) lane.load(backlog.read(key));
   const { count, bytes } = lane.inMemory();
   backlog.add({ count: totals.count - count, bytes: totals.bytes - bytes });
-  const lastMarked = findLastState(tables, number) ?? 0;
+  const isBlocking = blockingLanes.some((each) => each === name);
+  const lastMarked = isBlocking ? Infinity : (findLastState(tables, number) ?? 0);
   while (backlog.lastLoaded < lastMarked && lane.loadNext());
 }
 

@@ -1,4 +1,5 @@
 import {
+  blockingLanes,
   counterLane,
   dedupedLane,
   laneTraits,
@@ -11,6 +12,7 @@ import type { Reason } from '../../model/outcome.js';
 import { forEachInSlices, Slices } from '../../slices.js';
 import { toId } from '../ids.js';
 import { payloadBytes } from '../claim-builder.js';
+import { toErasureMark } from '../person.js';
 import type { AppendedEnvelope } from '../../model/store.js';
 import { createStates, type LoadedBlock } from './backlog.js';
 import { cutIntoBlocks, encodeBlock, type Entry } from './block.js';
@@ -56,7 +58,9 @@ export async function stageAppends(
   return {
     writes,
     async committed() {
-      const filled = storeLanes.filter((lane) => blocks[lane].length > 0);
+      // Lanes that block others come first, since the others are claimable as soon as they are added.
+      const inOrder = [...new Set<StoreLane>([...blockingLanes, ...storeLanes])];
+      const filled = inOrder.filter((lane) => blocks[lane].length > 0);
       // Otherwise an envelope could leave before an earlier one of another lane is added.
       const holds = filled.length > 1;
       if (holds) state.order.hold();
@@ -114,12 +118,19 @@ class DraftNumbering {
     const totals = this.#nextTotals.lanes[lane];
     const seq = this.#nextTotals.lanes[counterLane(lane)].nextSeq++;
     totals.accepted++;
-    if (deadLetterReason === undefined) this.#keep(one, seq);
+    if (deadLetterReason === undefined) this.#keep(one, seq, this.#toKeys(one, seq));
     else this.#addDeadLetter(one, seq, deadLetterReason);
     return { id: toId({ lane, epoch, seq }), duplicate: false };
   }
 
-  #keep({ lane, keys, acceptedAt, payload }: Draft, seq: number): void {
+  #toKeys({ lane, keys }: Draft, seq: number): readonly string[] {
+    if (lane !== 'erase') return keys;
+    const { events, waiting } = this.#nextTotals.lanes;
+    const last = { events: events.nextSeq - 1, waiting: waiting.nextSeq - 1 };
+    return [...keys, toErasureMark(seq, last)];
+  }
+
+  #keep({ lane, acceptedAt, payload }: Draft, seq: number, keys: readonly string[]): void {
     const totals = this.#nextTotals.lanes[lane];
     totals.count++;
     totals.bytes += payloadBytes({ payload });

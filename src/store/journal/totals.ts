@@ -15,6 +15,8 @@ const laneTotalsSchema = z.object({
   delivered: count,
   merged: count,
   deadLettered: count,
+  /** Absent in totals of versions without erasures. */
+  erased: count.default(0),
 });
 
 /**
@@ -52,6 +54,7 @@ export const createLaneTotals = (): LaneTotals => ({
   delivered: 0,
   merged: 0,
   deadLettered: 0,
+  erased: 0,
 });
 
 export const createTotals = (): Totals => ({

@@ -82,6 +82,7 @@ export class CachedState {
       delivered: state?.delivered ?? 0,
       merged: state?.merged ?? 0,
       deadLettered: state?.deadLettered ?? 0,
+      erased: state?.erased ?? 0,
     };
   }
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { storeLanes } from '../../model/lane.js';
 import type { DeadLetter } from '../../model/dead-letter.js';
+import type { StoredDeadLetter } from '../dead-letters.js';
 import type { Draft } from '../../model/envelope.js';
 import type { Reason } from '../../model/outcome.js';
 import { toId } from '../ids.js';
@@ -42,11 +43,12 @@ export function encodeDraft(
 }
 
 /** Parses JSON, a newline and the payload. */
-export function parseDeadLetter(blob: Buffer, epoch: string): DeadLetter {
+export function parseDeadLetter(blob: Buffer, epoch: string): StoredDeadLetter {
   const cut = blob.indexOf('\n');
   const head = storedSchema.parse(JSON.parse(blob.toString('utf8', 0, cut)));
-  const { lane, acceptedAt, buriedAt, attempts, reason, deliveryId } = head;
+  const { lane, keys, acceptedAt, buriedAt: deadLetteredAt, attempts, reason, deliveryId } = head;
   const id = toId({ lane, epoch, seq: head.seq });
   const payload = blob.subarray(cut + 1);
-  return { id, lane, acceptedAt, deadLetteredAt: buriedAt, attempts, reason, deliveryId, payload };
+  const of = { id, lane, keys, acceptedAt, payload };
+  return { ...of, deadLetteredAt, attempts, reason, deliveryId };
 }

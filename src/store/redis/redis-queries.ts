@@ -2,7 +2,7 @@ import type { Clock } from '../../clock.js';
 import type { DeadLetter, DeadLetterFilter } from '../../model/dead-letter.js';
 import type { Delivery, DeliveryFilter } from '../../model/delivery.js';
 import type { Page, PageQuery, Receipt } from '../../model/store.js';
-import { createDeadLetterFilter } from '../dead-letters.js';
+import { createDeadLetterFilter, type StoredDeadLetter } from '../dead-letters.js';
 import { isShown } from '../delivery-log.js';
 import { fromId } from '../ids.js';
 import { type Numbered, parseCursor, readPage } from '../page.js';
@@ -103,7 +103,7 @@ export class RedisQueries {
   }
 
   /** Yields the dead letters up to an order, newest first, in steps. */
-  async *iterateDeadLetters(from: number): AsyncGenerator<readonly Numbered<DeadLetter>[]> {
+  async *iterateDeadLetters(from: number): AsyncGenerator<readonly Numbered<StoredDeadLetter>[]> {
     const epoch = this.#session.cachedState.state?.epoch ?? '';
     let next: string | null = from === Infinity ? '+inf' : String(from);
     while (next !== null) {

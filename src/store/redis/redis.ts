@@ -13,8 +13,11 @@ import type {
   AppendResult,
   Backpressure,
   Depth,
+  ErasedCounts,
+  HeldOfPerson,
   LaneTotals,
   PageQuery,
+  PersonQuery,
   PutFactsResult,
   Receipt,
   Settlement,
@@ -35,6 +38,7 @@ import { RedisQueries } from './redis-queries.js';
 import { storeScripts } from './scripts.js';
 import type { Session } from './session.js';
 import { encodeSettlement, isOfClaim } from './settlement.js';
+import { RedisErasure, withServerKey } from './erasure.js';
 import { readBytes, readReplyList, readReplyText, type StoreState } from './store-state.js';
 
 export type RedisOptions = Omit<StoreOptions, 'random'> &
@@ -67,6 +71,7 @@ export class RedisStore implements Store {
   readonly #claims: Claims;
   readonly #appends: Appends;
   readonly #facts: RedisFacts;
+  readonly #erasure: RedisErasure;
   readonly #backpressure: RedisBackpressure;
   #closing: Promise<void> | null = null;
 
@@ -74,6 +79,11 @@ export class RedisStore implements Store {
     this.#options = options;
     this.#session = options.session;
     this.#queries = new RedisQueries(options.session, options.clock);
+    this.#erasure = new RedisErasure({
+      session: options.session,
+      queries: this.#queries,
+      epoch: () => this.#readState().epoch,
+    });
     this.#backpressure = new RedisBackpressure(options);
     this.#facts = new RedisFacts(options.session, options.facts);
     this.#claims = new Claims(options.session);
@@ -109,7 +119,7 @@ export class RedisStore implements Store {
     const backpressure = this.#backpressure.of(wanted, false);
     if (backpressure !== null) return { ok: false, backpressure };
     const from = clock.monotonic();
-    const numbers = await this.#appends.append(drafts);
+    const numbers = await this.#appends.append(drafts.map(withServerKey));
     if (numbers === 'unavailable') return { ok: false, backpressure: unavailable };
     if (numbers === 'full') {
       return { ok: false, backpressure: this.#backpressure.of(wanted, true) ?? unavailable };
@@ -267,6 +277,24 @@ export class RedisStore implements Store {
 
   discard(filter: DeadLetterFilter, { dryRun }: { dryRun: boolean }): Promise<number> {
     return this.#eachMatch(filter, dryRun ? null : storeScripts.discard, () => []);
+  }
+
+  /** Rejects with StoreUnavailableError. */
+  findPerson(person: PersonQuery, erasure?: Envelope): Promise<HeldOfPerson> {
+    return this.#erasure.find(person, erasure);
+  }
+
+  /** Rejects with StoreUnavailableError. */
+  async erase({ envelopes, deadLetters, facts }: HeldOfPerson): Promise<ErasedCounts> {
+    const counts = await this.#erasure.removeEnvelopes(envelopes);
+    // An envelope of the lane `waiting` may be one that this relay has claimed.
+    for (const { id, lane } of envelopes) if (lane === 'waiting') this.#claimed.delete(id);
+    const ids = deadLetters.map(({ id }) => id);
+    return {
+      envelopes: counts,
+      deadLetters: ids.length === 0 ? 0 : await this.discard({ ids }, { dryRun: false }),
+      facts: await this.#erasure.removeFacts(facts),
+    };
   }
 
   close(): Promise<void> {

@@ -1,5 +1,11 @@
 import { factKinds } from '../../model/fact.js';
-import { counterLane, laneTraits, mapStoreLanes, storeLanes } from '../../model/lane.js';
+import {
+  blockingLanes,
+  counterLane,
+  laneTraits,
+  mapStoreLanes,
+  storeLanes,
+} from '../../model/lane.js';
 import { loadScript } from '../../redis/load-script.js';
 import { rateMemoryMs, reopenAt } from '../admission.js';
 import { extraDrops } from '../facts.js';
@@ -39,6 +45,7 @@ const constants = {
       return after === undefined ? [] : [[lane, after]];
     }),
   ),
+  blocking: blockingLanes,
   grouped: Object.fromEntries(
     storeLanes.flatMap((lane) => (laneTraits[lane].isGrouped === true ? [[lane, 1]] : [])),
   ),
@@ -65,4 +72,8 @@ export const storeScripts = {
   getDelivery: loadStoreScript('get-delivery'),
   putFacts: loadStoreScript('put-facts'),
   getFacts: loadStoreScript('get-facts'),
+  erase: loadStoreScript('erase'),
+  listEnvelopes: loadStoreScript('list-envelopes'),
+  listFacts: loadStoreScript('list-facts'),
+  removeFacts: loadStoreScript('remove-facts'),
 };

@@ -21,6 +21,7 @@ export type LaneState = {
   readonly nextDueAt: number | null;
   /** Import jobs whose relay is gone. */
   readonly orphans: number;
+  readonly erased: number;
 };
 
 /** The whole buffer, as it stood at the end of a script. */
@@ -66,6 +67,7 @@ function toLaneState(reply: RedisReply | undefined): LaneState {
     oldestReadyAt: orNull(10),
     nextDueAt: orNull(11),
     orphans: at(12),
+    erased: countAt(13),
   };
 }
 

@@ -124,11 +124,11 @@ export async function settleAll(
   return items;
 }
 
-/** accepted = delivered + merged + deadLettered + what is unsettled; where the store keeps no books it says so. */
+/** accepted = delivered + merged + deadLettered + erased + what is unsettled; where the store keeps no books it says so. */
 export function expectBalanced(store: Store): void {
   for (const lane of storeLanes) {
-    const { accepted, delivered, merged, deadLettered } = store.laneTotals(lane);
+    const { accepted, delivered, merged, deadLettered, erased } = store.laneTotals(lane);
     const unsettled = store.durability === 'process' ? 0 : store.depth(lane).count;
-    expect(accepted, lane).toBe(delivered + merged + deadLettered + unsettled);
+    expect(accepted, lane).toBe(delivered + merged + deadLettered + erased + unsettled);
   }
 }

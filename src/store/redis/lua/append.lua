@@ -92,6 +92,12 @@ local function appendDraft(draft)
   lastSeq[counter] = seq
   sums[lane].accepted = sums[lane].accepted + 1
   if draft.deadLetterJson == '' then
+    if lane == 'erase' then
+      -- What was accepted before an erasure, in lanes with other counters (`toErasureMark` in person.ts).
+      local mark = string.format('#%d.%d.%d', seq, lastSeq.events, lastSeq.waiting)
+      draft.keys[#draft.keys + 1] = mark
+      draft.m = draft.m .. ' ' .. mark
+    end
     enqueue(draft, seq)
   else
     local json = '{"seq":' .. seq .. ',' .. string.sub(draft.deadLetterJson, 2)

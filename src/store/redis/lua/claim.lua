@@ -148,7 +148,7 @@ local function findLockedKey(envelope)
   for _, key in ipairs(envelope.keys) do
     if isLocked[key] or isReserved(key, envelope.seq) then return key end
   end
-  return findEarlier(lane, envelope.seq, envelope.keys)
+  return findEarlier(lane, envelope)
 end
 
 local noLongerReady = { count = 0, bytes = 0 }

@@ -27,7 +27,7 @@
 -- - `LANE:redriven-at`: sorted set. seq → acceptedAt.
 -- - `LANE:stats`: hash. `cursor` (the last number that was claimed in the order of the queue), `seq` (the
 --   last number), `count`, `bytes`, `ready`, `readyBytes` (of what can be claimed now), the totals
---   `accepted`, `delivered`, `merged`, `buried` (dead-lettered), and `letters` (dead letters now).
+--   `accepted`, `delivered`, `merged`, `buried` (dead-lettered), `erased`, and `letters` (dead letters now).
 -- - `LANE:returned`: sorted set. Numbers before the cursor that can be claimed again.
 -- - `LANE:delayed`: sorted set. seq → when its retry is due.
 -- - `LANE:claimed`: hash. seq → `relay/claim`, or `-` if its import job outlived its relay.
@@ -252,6 +252,7 @@ local statNames = {
   'buried',
   'letters',
   'cursor',
+  'erased',
 }
 
 -- A list of numbers in the order of `toLaneState` (store-state.ts); -1 stands for none.
@@ -283,6 +284,7 @@ local function readLaneState(lane)
   local due = redis.call('ZRANGE', laneKey(lane, 'delayed'), 0, 0, 'WITHSCORES')[2]
   state[12] = due and tonumber(due) or -1
   state[13] = redis.call('SCARD', laneKey(lane, 'orphans'))
+  state[14] = toNumber(stats[11])
   return state
 end
 
