@@ -12,6 +12,7 @@ describe('the error of a failed transaction', () => {
   it.each([
     ['an error', new Error('EIO'), 'EIO'],
     ['a text', 'aborted', 'aborted'],
+    ['nothing', null, 'null'],
     [
       'an error of lmdb, whose reason is elsewhere',
       reject(new Error('MDB_BAD_TXN')),

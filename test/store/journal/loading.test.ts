@@ -5,14 +5,17 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { laneTraits, type StoreLane } from '../../../src/model/lane.js';
 import { createStates, type LoadedBlock } from '../../../src/store/journal/backlog.js';
 import { encodeBlock } from '../../../src/store/journal/block.js';
+import { toStoredStates, type RetryState } from '../../../src/store/journal/envelope-state.js';
 import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { loadLane, readUnfinishedImports } from '../../../src/store/journal/load-lane.js';
 import {
   freshKind,
   openTables,
   redrivenKind,
   type Tables,
 } from '../../../src/store/journal/tables.js';
-import { bounds, startMs } from '../../support/builders.js';
+import { createLaneTotals } from '../../../src/store/journal/totals.js';
+import { aDelivery, bounds, startMs } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { wideBounds } from '../contract/harness.js';
 
@@ -95,6 +98,85 @@ describe('a claim of envelopes that are on disk only', () => {
     expect(() => claimSeqs('events')).toThrow('lane 0 counts envelopes that are not there');
     expect(backlog.oldest()).toBeNull();
   });
+});
+
+describe('a lane at the start', () => {
+  const tried: RetryState = {
+    attempts: 1,
+    alone: false,
+    dueAt: startMs,
+    delayMs: 0,
+    lastTry: null,
+    ref: null,
+  };
+  const polled: RetryState = { ...tried, ref: 'job-1' };
+
+  async function putStates(lane: StoreLane, seq: number, one: RetryState): Promise<void> {
+    await tables.states.put([laneTraits[lane].number, freshKind, seq], toStoredStates([one]));
+  }
+
+  async function putRedriven(lane: StoreLane, seq: number): Promise<void> {
+    const { block, entries } = toBlock(lane, redrivenKind, seq);
+    const [number, kind] = block.key;
+    await tables.blocks.put([number, kind, seq], encodeBlock(entries));
+  }
+
+  /** Loads a lane with so many unsettled envelopes. */
+  function load(lane: StoreLane, count: number): void {
+    loadLane(lane, { ...createLaneTotals(), count, bytes: 3 * count }, state);
+  }
+
+  /** Writes blocks without counting them: the totals of a lane include them. */
+  async function putBlocks(lane: StoreLane, ...seqs: readonly number[]): Promise<void> {
+    await leaveOnDisk(lane, ...seqs);
+    state.lanes[lane].backlog.add({ count: -seqs.length, bytes: -3 * seqs.length });
+  }
+
+  it('has its redriven envelopes in memory, and the fresh ones up to the last that was tried', async () => {
+    await putRedriven('profiles', 2);
+    await putBlocks('profiles', 3, 4, 5);
+    await putStates('profiles', 4, tried);
+    await clock.advance(100);
+    load('profiles', 4);
+    const { backlog, workingSet } = state.lanes.profiles;
+    expect(state.lanes.profiles.inMemory()).toEqual({ count: 3, bytes: 9 });
+    expect([backlog.count, backlog.bytes, backlog.firstSeq()]).toEqual([1, 3, 5]);
+    expect(workingSet.queue.waiting().oldestAgeMs).toBe(100);
+  });
+
+  it('has no fresh envelopes in memory if none was tried', async () => {
+    await putBlocks('profiles', 1, 2);
+    load('profiles', 2);
+    expect(state.lanes.profiles.inMemory()).toEqual({ count: 0, bytes: 0 });
+    expect(state.lanes.profiles.backlog.count).toBe(2);
+  });
+
+  it('has the open import jobs, each with its own envelopes, oldest first', async () => {
+    await putBlocks('profiles', 1, 2, 3);
+    await putStates('profiles', 1, polled);
+    await putStates('profiles', 2, tried);
+    await putStates('profiles', 3, polled);
+    load('profiles', 3);
+    // It is loaded last, as one that was redriven while the relay ran.
+    const { block, entries } = toBlock('profiles', redrivenKind, 2);
+    state.lanes.profiles.load({ block: { ...block, states: [polled] }, entries });
+    const delivery = aDelivery({ lane: 'profiles' });
+    for (const ref of ['job-1', 'job-2'])
+      await tables.imports.put(ref, { lane: 'profiles', delivery });
+    const [job, ...others] = readUnfinishedImports(state);
+    expect(others).toEqual([]);
+    expect(job).toMatchObject({ lane: 'profiles', ref: 'job-1', delivery });
+    expect(job?.items.flat().map(({ keys }) => keys)).toEqual([['k1'], ['k2'], ['k3']]);
+  });
+});
+
+it('an envelope that was added to memory is not on disk only', async () => {
+  const { block, entries } = toBlock('events', freshKind, 1);
+  await tables.blocks.put([0, freshKind, 1], encodeBlock(entries));
+  state.lanes.events.add({ block, entries });
+  expect(state.lanes.events.backlog.firstSeq()).toBe(Infinity);
+  await leaveOnDisk('events', 2);
+  expect(state.lanes.events.backlog.firstSeq()).toBe(2);
 });
 
 describe('a redriven envelope', () => {

@@ -3,8 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Draft } from '../../../src/model/envelope.js';
+import { toKeyedFact } from '../../../src/store/journal/fact.js';
 import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
 import { stageAppends } from '../../../src/store/journal/stage-appends.js';
+import { countDraftBytes, countIntakeBytes } from '../../../src/store/journal/stage-intake.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { copyTotals, createTotals } from '../../../src/store/journal/totals.js';
 import { anEvent, someEvents } from '../../support/builders.js';
@@ -66,4 +68,14 @@ describe('staged appends', () => {
     expect(turns.count).toBeGreaterThanOrEqual(3);
     expect(turns.count).toBeLessThan(20);
   });
+});
+
+it('a request counts with its payloads, a separator for each, and what its facts may write', () => {
+  const drafts = [anEvent({ text: '{}' }), anEvent({ text: '{"a":1}' })];
+  expect(countDraftBytes(drafts)).toBe(3 + 8);
+  const facts = [toKeyedFact({ kind: 'order', key: 'a', value: 'né' })];
+  expect(countIntakeBytes({ drafts, facts: [] })).toBe(11);
+  const writeBytes = state.facts.stage(facts).writes.reduce((sum, { bytes }) => sum + bytes, 0);
+  expect(writeBytes).toBeGreaterThan(4096);
+  expect(countIntakeBytes({ drafts, facts })).toBeGreaterThanOrEqual(11 + writeBytes);
 });
