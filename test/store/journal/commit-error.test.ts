@@ -3,7 +3,7 @@ import { CommitError, StuckError, toCommitError } from '../../../src/store/journ
 
 /** A rejection as lmdb makes it: the reason is in a promise of its own. */
 function reject(reason: unknown): Error {
-  const commitError = Promise.reject(reason as Error);
+  const commitError = Promise.reject(reason);
   commitError.catch(() => undefined);
   return Object.assign(new Error('Commit failed (see commitError for details)'), { commitError });
 }

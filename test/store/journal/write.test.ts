@@ -31,7 +31,7 @@ it('a write of any other value stores what it was when the write was made', asyn
   const value: Record<string, string> = { name: 'né' };
   const write = put(tables.meta, 'it', value);
   expect(write.bytes).toBe(Buffer.byteLength('{"name":"né"}'));
-  value['name'] = 'changed';
+  value.name = 'changed';
   await run(write);
   expect(tables.meta.get('it')).toEqual({ name: 'né' });
 });
