@@ -73,7 +73,7 @@ export function toExpectedBadUpdate(posted: MadeUpdate): JsonObject {
   return { type: 'profile', attributes: { ...toIdentifiers(posted), first_name, properties } };
 }
 
-/** The profile after `steps` updates: the newest value of each field wins; nulls and bad updates change nothing. */
+/** The profile after `steps` updates: the newest value of each field wins, a null clears it, and bad updates change nothing. */
 export function toExpectedProfile(seed: number, person: Person, of: Updates): JsonObject {
   const own = new Map<string, unknown>(Object.entries(toIdentifiers(person)));
   const nested = { location: new Map<string, unknown>(), properties: new Map<string, unknown>() };
@@ -103,7 +103,8 @@ export type Updates = {
 
 function apply(fields: Map<string, unknown>, update: JsonObject): void {
   for (const [name, value] of Object.entries(update)) {
-    if (value !== null && value !== undefined) fields.set(name, value);
+    if (value === null) fields.delete(name);
+    else if (value !== undefined) fields.set(name, value);
   }
 }
 

@@ -237,7 +237,8 @@ function checkCounts({ klaviyo, deadLetters, counts, ledger }: Evidence): string
   ];
   // A Redis server that lost envelopes in a failover also lost their counts.
   const uncertain = ledger.countUncertain();
-  const isShort = counts.profiles.accepted + uncertain < ledger.updateIds.size;
+  const acceptedUpdates = counts.profiles.accepted + counts.update_profile.accepted;
+  const isShort = acceptedUpdates + uncertain < ledger.updateIds.size;
   const isOff = Math.abs(counts.events.delivered - events.length) > uncertain;
   return [
     ...wanted.flatMap(([name, is, must]) => (is === must ? [] : [`${name}: ${is}, not ${must}`])),
@@ -245,7 +246,7 @@ function checkCounts({ klaviyo, deadLetters, counts, ledger }: Evidence): string
       isConserved(of) ? [] : [`the counts of ${lane} do not balance: ${JSON.stringify(of)}`],
     ),
     ...(isOff ? [`events delivered: ${counts.events.delivered}, not ${events.length}`] : []),
-    ...(isShort ? [`only ${counts.profiles.accepted} profiles count as accepted`] : []),
+    ...(isShort ? [`only ${acceptedUpdates} updates count as accepted`] : []),
   ];
 }
 

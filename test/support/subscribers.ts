@@ -1,4 +1,4 @@
-import type { JsonObject } from '../../src/json/json.js';
+import { isJsonObject, type JsonObject } from '../../src/json/json.js';
 import type { ConsentRecord } from '../../src/sandbox/consent.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { ProfileView, SandboxState } from '../../src/sandbox/snapshot.js';
@@ -20,6 +20,8 @@ type ActionKind =
   | 'import'
   | 'unsubscribe'
   | 'unsubscribe-list'
+  | 'clear'
+  | 'append'
   | 'suppress'
   | 'unsuppress';
 
@@ -46,7 +48,7 @@ export const isSubscriber = (email: unknown): boolean =>
 export const isSubscriberEvent = (uniqueId: string): boolean => uniqueId.startsWith('subscriber-');
 
 const kinds: readonly ActionKind[] = [
-  ...(['update', 'event', 'subscribe', 'subscribe', 'join', 'join'] as const),
+  ...(['update', 'clear', 'append', 'event', 'subscribe', 'subscribe', 'join', 'join'] as const),
   ...(['import', 'unsubscribe', 'unsubscribe-list', 'suppress', 'unsuppress'] as const),
 ];
 
@@ -58,6 +60,10 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
   switch (kind) {
     case 'update':
       return { kind, path: '/v1/profiles', body: { ...person, first_name: `Step ${step}` } };
+    case 'clear':
+      return { kind, path: '/v1/profiles', body: { ...person, first_name: null } };
+    case 'append':
+      return { kind, path: '/v1/profiles', body: { ...person, append: { steps: step } } };
     case 'event':
       return {
         kind,
@@ -91,6 +97,8 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
 /** A subscriber at Klaviyo, as far as the actions determine it. */
 type SubscriberState = {
   readonly first_name: string | null;
+  /** What was appended to the custom property `steps`. */
+  readonly steps: readonly number[];
   readonly status: ConsentRecord['status'] | null;
   /** Epoch ms of an imported consent; null for any other. */
   readonly consentedAt: number | null;
@@ -102,6 +110,7 @@ type SubscriberState = {
 
 const unknownSubscriber: SubscriberState = {
   first_name: null,
+  steps: [],
   status: null,
   consentedAt: null,
   suppressions: [],
@@ -142,6 +151,10 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
   switch (kind) {
     case 'update':
       return { ...state, first_name: String(body.first_name) };
+    case 'clear':
+      return { ...state, first_name: null };
+    case 'append':
+      return { ...state, steps: [...state.steps, Number(toObject(body.append).steps)] };
     case 'subscribe':
       return { ...subscribed, consentedAt: null };
     case 'import':
@@ -175,6 +188,8 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
       return state;
   }
 }
+
+const toObject = (value: unknown): JsonObject => (isJsonObject(value) ? value : {});
 
 function toUnsubscribed(state: SubscriberState): SubscriberState {
   const suppressions = withMember(state.suppressions, 'UNSUBSCRIBE');
@@ -232,9 +247,12 @@ function toSubscriberState(profile: ProfileView | undefined): SubscriberState {
   if (profile === undefined) return unknownSubscriber;
   const record = profile.consent['email.marketing'];
   const first = profile.attributes.first_name;
+  const { steps } = toObject(profile.attributes.properties);
   const isImported = record !== undefined && record.consentedAt < Date.UTC(2021, 0, 1);
   return {
     first_name: typeof first === 'string' ? first : null,
+    // Klaviyo appends a value again if the response was lost, as its API has no key for a repeat.
+    steps: [...new Set(Array.isArray(steps) ? Array.from<unknown>(steps).map(Number) : [])],
     status: record?.status ?? null,
     consentedAt: isImported ? record.consentedAt : null,
     suppressions: profile.suppressions.map(({ reason }) => reason).sort(),
