@@ -73,7 +73,8 @@ export async function findRevoked(
     const revokedAt = readRevokedAt(found[index]);
     const decidedAt = readDecidedAt(envelope.payload);
     // A redrive accepts the envelope anew, so a consent that was a dead letter meanwhile is compared.
-    const isFromThePast = decidedAt < envelope.acceptedAt;
+    // The time in the payload has whole ms.
+    const isFromThePast = decidedAt < Math.floor(envelope.acceptedAt);
     if (isFromThePast && decidedAt < revokedAt) {
       const at = new Date(revokedAt).toISOString();
       const detail = `the person withdrew the consent for ${consent.channel} ${consent.type} later, at ${at}`;

@@ -237,6 +237,8 @@ export function findSubscriberProblems(
   }
   if (recorded.length !== eventCount)
     problems.push(`subscribers have ${recorded.length} events, not ${eventCount}`);
+  const fresh = found.deadLetters.filter((text) => !text.includes('historical'));
+  problems.push(...fresh.map((text) => `a new consent is a dead letter: ${text}`));
   // A consent that is posted again because its response was lost becomes a second dead letter.
   if (found.deadLetters.length < withdrawnCount)
     problems.push(`${found.deadLetters.length} consents are dead letters, not ${withdrawnCount}`);
