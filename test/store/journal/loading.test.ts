@@ -15,7 +15,7 @@ import {
   type Tables,
 } from '../../../src/store/journal/tables.js';
 import { createLaneTotals } from '../../../src/store/journal/totals.js';
-import { aDelivery, bounds, startMs } from '../../support/builders.js';
+import { aDelivery, bounds, startMs, toBytes } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { wideBounds } from '../contract/harness.js';
 
@@ -196,7 +196,8 @@ describe('a redriven envelope', () => {
 });
 
 describe('an envelope that may have to wait for another lane', () => {
-  const find = () => state.order.findEarlier('subscribe', { seq: 7, keys: ['other'] });
+  const find = () =>
+    state.order.findEarlier('subscribe', { seq: 7, keys: ['other'], payload: toBytes('{}') });
 
   it('waits for a single older envelope that is on disk only, since it may be of the same person', async () => {
     expect(find()).toBeUndefined();
