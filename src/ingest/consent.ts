@@ -17,8 +17,9 @@ import type { GetFacts } from './facts.js';
 
 /** The facts that the unsubscriptions among the drafts leave. */
 export function toRevocations(drafts: readonly Draft[]): readonly Fact[] {
-  return drafts.flatMap(({ lane, keys, payload }): readonly Fact[] => {
-    if (lane !== 'unsubscribe') return [];
+  return drafts.flatMap(({ lane, keys, payload, deadLetterReason }): readonly Fact[] => {
+    // A draft that is a dead letter already has another form, and was never an unsubscription.
+    if (lane !== 'unsubscribe' || deadLetterReason !== undefined) return [];
     const { listId = everywhere } = parseSubscriptionGroup(readGroup(payload));
     const decidedAt = readDecidedAt(payload);
     // The identity key lets an erasure find the fact.

@@ -154,7 +154,7 @@ it('GET /v1/sources counts unreadable and altered values, with the id of the new
     .filter(({ reason }) => reason !== null)
     .map(({ reason, example }) => [reason, example]);
   expect(lines.sort()).toEqual([
-    ['consent_not_sent', 'm-c'],
+    ['email_consent_off', 'm-c'],
     ['group', 'm-d'],
     ['unreadable_amount', 'm-a'],
     ['unreadable_time', 'm-b'],

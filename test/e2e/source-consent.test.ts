@@ -129,3 +129,19 @@ describe('the consents of a Shopify customer', () => {
     ]);
   });
 });
+
+it('a group call of an SDK subscribes the user of an earlier call, and a refusal ends it', async () => {
+  await start({ segment: { consent: { email: true, list: 'Y6nRLr', groups: { vip: 'VipLst' } } } });
+  const identify = { type: 'identify', userId: '42', traits: { email, name: 'Ada' } };
+  const group = { type: 'group', userId: '42', groupId: 'vip', traits: { subscribe: true } };
+  const refusal = { ...identify, traits: { email, subscribe: false, listId: 'VipLst' } };
+  expect((await relay.post('/v1/batch', { batch: [identify, group] })).status).toBe(200);
+  await relay.untilSettled();
+  await untilConsent('email.marketing', 'SUBSCRIBED');
+  expect(ada()?.lists).toEqual(['VipLst']);
+  expect((await relay.post('/v1/batch', { batch: [refusal] })).status).toBe(200);
+  await relay.untilSettled();
+  await relay.until('the list is left', () => ada()?.lists.length === 0);
+  expect(ada()?.listSuppressions).toMatchObject([{ listId: 'VipLst', reason: 'UNSUBSCRIBE' }]);
+  expect(await countsOf('segment')).toEqual(['group accepted 1', 'identify accepted 3']);
+});

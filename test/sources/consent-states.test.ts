@@ -76,13 +76,16 @@ describe('the state of a consent that Shopify repeats', () => {
     expect(decisionsOf(pipeline)).toEqual(['subscribe', 'subscribe']);
   });
 
-  it('is not remembered if it became a dead letter', async () => {
-    const pipeline = createPipeline({}, mapping);
-    const bad = anEmailConsent({}, { email_address: 'n/a' });
-    await deliver(pipeline, emailTopic, bad);
-    await deliver(pipeline, emailTopic, bad);
-    expect(decisionsOf(pipeline)).toEqual(['not_valid', 'not_valid']);
-  });
+  it.each(['subscribed', 'unsubscribed'])(
+    'is not remembered if it became a dead letter: %s',
+    async (state) => {
+      const pipeline = createPipeline({}, mapping);
+      const bad = anEmailConsent({ state }, { email_address: 'n/a' });
+      await deliver(pipeline, emailTopic, bad);
+      await deliver(pipeline, emailTopic, bad);
+      expect(decisionsOf(pipeline)).toEqual(['not_valid', 'not_valid']);
+    },
+  );
 
   it('is passed on in an order in which the newest counts, for any order of arrival', async () => {
     const state = fc.record({

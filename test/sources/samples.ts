@@ -45,6 +45,7 @@ const checked = parseMapping({
     Object.entries(systems).map(([name, { mapping }]) => [name, mapping]),
   ),
   shopify: { consent: { list: 'Y6nRLr', email: true, sms: true } },
+  segment: { consent: { list: 'Y6nRLr', email: true, sms: true, groups: { newsletter: 'A' } } },
 });
 /** The mapping file for the samples: generic webhooks, and consents that are turned on. */
 export const sampleMapping = checked.ok ? checked.value : {};
@@ -91,6 +92,7 @@ export const samples: readonly Sample[] = [
   ofStripe('charge.dispute.created', { id: 'dp_1', object: 'dispute', amount: 10, charge: 'ch_1' }),
   ofStripe('payment_intent.succeeded', stripe.anIntent()),
   ofStripe('checkout.session.completed', stripe.aSession()),
+  ofStripe('checkout.session.completed', stripe.aSession({ consent: { promotions: 'opt_in' } })),
   ofStripe('checkout.session.expired', stripe.aSession()),
   ofStripe('invoice.paid', stripe.anInvoice()),
   ofStripe('invoice.payment_failed', stripe.anInvoice()),
@@ -122,6 +124,18 @@ export const samples: readonly Sample[] = [
     { type: 'page', name: 'Home', anonymousId: 'browser-1', properties: { url: 'https://a/' } },
     { type: 'screen', name: 'Cart', userId: '42' },
     { type: 'group', userId: '42', groupId: 'g-1', traits: { name: 'Acme' } },
+    {
+      type: 'group',
+      userId: '42',
+      groupId: 'newsletter',
+      traits: { subscribe: true, consent: ['email', 'sms'] },
+    },
+    {
+      type: 'identify',
+      userId: '43',
+      traits: { email: 'bo@klaviyo-demo.com', subscribe: false, listId: 'Y6nRLr' },
+      context: { consent: { categoryPreferences: { marketing: false } } },
+    },
     { type: 'alias', userId: '42', previousId: 'browser-1' },
   ),
   ofWoo('order.created', woo.aWooOrder()),

@@ -22,6 +22,7 @@ import {
   type Order,
   type OrderedProduct,
 } from './ecommerce.js';
+import { createDecisionEntries, readConsentSignal, readRefusedCategories } from './consent.js';
 import { readEventName, readOrderId, readRevenue, shortenInsertId } from './event-fields.js';
 import {
   findCountry,
@@ -79,11 +80,10 @@ export function* mapSegmentRequest(
       skipped.push({ reason, ...describeCall(call) });
       continue;
     }
-    const isIdentify = call.type === 'identify';
-    entries.push(
-      ...(isIdentify ? createProfileEntries(call, request) : createEventEntries(call, request)),
-    );
-    people.push(...listKnownUsers(call, request));
+    const refusedCategories = readRefusedCategories(call);
+    const refused = refusedCategories.length > 0 && { refusedCategories };
+    entries.push(...createEntries(call, request).map((entry) => ({ ...entry, ...refused })));
+    people.push(...listKnownUsers(call, request).map((user) => ({ ...user, ...refused })));
   }
   const { invalidCalls: invalidCalls, messageIds } = listed;
   return {
@@ -94,13 +94,40 @@ export function* mapSegmentRequest(
   };
 }
 
+function createEntries(call: SegmentCall, request: SegmentRequest): readonly SourceEntry[] {
+  if (call.type === 'identify') return createProfileEntries(call, request);
+  return call.type === 'group'
+    ? createGroupEntries(call, request)
+    : createEventEntries(call, request);
+}
+
+/** A group call that subscribes or unsubscribes the user. */
+function createGroupEntries(
+  call: SegmentCall,
+  { settings }: SegmentRequest,
+): readonly SourceEntry[] {
+  const signal = readConsentSignal(call);
+  if (signal === undefined) return [];
+  return createDecisionEntries(call, signal, {
+    isRemembered: settings.SEGMENT_REMEMBER_USERS,
+    group: asId(call.fields.groupId),
+    part: { index: call.index, ...describeCall(call) },
+  });
+}
+
 function findCallSkipReason(call: SegmentCall, { settings }: SegmentRequest): string | null {
   const { type } = call;
   if (isKlaviyoOff(call.integrations)) return 'integration_off';
-  if (type === 'group' || type === 'alias' || type === 'merge') return type;
+  if (type === 'alias' || type === 'merge') return type;
+  if (type === 'group') return isListChange(call) ? null : type;
   if ((type === 'page' || type === 'screen') && !settings.SEGMENT_PAGE_EVENTS) return 'page_off';
   // Klaviyo accepts an anonymous id on events alone, so it has no profile for the traits of a visitor.
   return type === 'identify' && isAnonymousVisitor(call) ? 'anonymous' : null;
+}
+
+/** Returns true for a group call that says whether the user is subscribed. Other groups are nothing to Klaviyo. */
+function isListChange(call: SegmentCall): boolean {
+  return asId(call.fields.groupId) !== undefined && readConsentSignal(call) !== undefined;
 }
 
 function isAnonymousVisitor(call: SegmentCall): boolean {
@@ -119,7 +146,7 @@ function describeCall({ type, fields }: SegmentCall) {
 }
 
 /**
- * Creates the profile and, for a call with a device, an event that makes Klaviyo join the earlier events of
+ * Creates the profile, what the call decides about consents and, for a call with a device, an event that makes Klaviyo join the earlier events of
  * the device to the person. The pipeline drops that event if there is nothing to join.
  */
 function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): SourceEntry[] {
@@ -127,7 +154,8 @@ function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): 
     call,
     settings.SEGMENT_REMEMBER_USERS,
   );
-  const { entry, warnings } = readProfile(call);
+  const signal = readConsentSignal(call);
+  const { entry, warnings } = readProfile(call, signal !== undefined);
   const part = { index: call.index, ...describeCall(call) };
   const named = { ...(fallback && { fallback, ...(personKeys && { personKeys }) }) };
   const profile: SourceEntry = {
@@ -138,7 +166,10 @@ function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): 
     ...withWarnings(warnings),
     ...(device && { device }),
   };
-  if (device === undefined) return [profile];
+  const isRemembered = settings.SEGMENT_REMEMBER_USERS;
+  const decisions =
+    signal === undefined ? [] : createDecisionEntries(call, signal, { isRemembered, part });
+  if (device === undefined) return [profile, ...decisions];
   const who = person.distinct_id ?? person.email ?? fallback?.email ?? repeatedPhone?.number ?? '';
   const join: SourceEntry = {
     ...part,
@@ -153,7 +184,7 @@ function createProfileEntries(call: SegmentCall, { settings }: SegmentRequest): 
     ...(repeatedPhone && { repeatedPhone }),
     device: { ...device, isJoin: true },
   };
-  return [profile, join];
+  return [profile, ...decisions, join];
 }
 
 /** Lists the user of an identify call for later calls. A call without e-mail address and number must not replace an earlier one. */

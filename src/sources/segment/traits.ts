@@ -1,14 +1,14 @@
 import { limits } from '../../ingest/limits.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
-import { asId, asObject, asText, compact } from '../json.js';
+import { asId, asList, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
 import { mergeTraits, readCallPerson } from './person.js';
 import { foldSpelling } from './spellings.js';
 
 /**
  * Maps an identify call to a profile: Segment's reserved traits become Klaviyo's fields, and the other
- * traits become properties. Traits that ask for a subscription are removed.
+ * traits become properties. Traits about consents are removed: consent.ts reads them.
  */
 
 /** Extracts members of an object. What is left becomes properties. */
@@ -27,11 +27,12 @@ export type ReadProfile = {
   readonly warnings: readonly SourceWarning[];
 };
 
-/** Reads the profile of an identify call. */
-export function readProfile(call: SegmentCall): ReadProfile {
+/** Reads the profile of an identify call. `hasSignal`: the call decides about consents (consent.ts). */
+export function readProfile(call: SegmentCall, hasSignal: boolean): ReadProfile {
   const { context } = call;
-  const consent = removeConsent(mergeTraits(call));
-  const traits = createTraitReader(consent.traits);
+  const consent = removeConsent(mergeTraits(call), hasSignal);
+  const exact = removePatchedFields(consent.traits, call);
+  const traits = createTraitReader(exact.traits);
   traits.extract(['email']);
   traits.extract(['phone', 'phone_number'], asId);
   const names = extractNames(traits);
@@ -52,7 +53,7 @@ export function readProfile(call: SegmentCall): ReadProfile {
     location: omitEmptyTraits(location),
     properties: omitEmptyTraits(properties),
   });
-  return { entry, warnings: consent.warnings };
+  return { entry, warnings: [...consent.warnings, ...exact.warnings] };
 }
 
 /** Extracts first and last name. The trait `name` is split if neither is given. */
@@ -128,27 +129,48 @@ const consentNames = new Set(
 const isConsentTrait = (name: string): boolean =>
   consentNames.has(foldSpelling(name.replace(/^\$/, '')));
 
-export type WithoutConsent = {
+/** Traits that a signal consists of. */
+const signalNames = new Set(['subscribe', 'listid', 'consent', 'smsconsent']);
+
+export type CleanedTraits = {
   readonly traits: JsonObject;
   readonly warnings: readonly SourceWarning[];
 };
 
-/** Removes traits that ask for a subscription, also from a trait `properties`, and warns about them. */
-export function removeConsent(traits: JsonObject): WithoutConsent {
+/** Removes traits about consents, also from a trait `properties`, and warns about those that are no signal. */
+export function removeConsent(traits: JsonObject, hasSignal: boolean): CleanedTraits {
   const nested = isJsonObject(traits.properties) ? traits.properties : {};
   const asked = [...listConsentTraits(traits), ...listConsentTraits(nested)];
   if (asked.length === 0) return { traits, warnings: [] };
   const { properties, ...others } = traits;
   const left = isJsonObject(properties) ? dropConsentTraits(properties) : properties;
   const isEmpty = isJsonObject(left) && Object.keys(left).length === 0;
-  const words = asked.map(([name, value]) => `${name}=${stringifyJson(value)}`).join(', ');
+  const unsent = asked.filter(([name]) => !hasSignal || !signalNames.has(foldSpelling(name)));
+  const words = unsent.map(([name, value]) => `${name}=${stringifyJson(value)}`).join(', ');
   const detail = `the profile is sent without consent; asked for: ${words.slice(0, maxChars)}`;
   return {
     traits: {
       ...dropConsentTraits(others),
       ...(left !== undefined && !isEmpty && { properties: left }),
     },
-    warnings: [{ code: 'consent_not_sent', pointer: '/traits', detail }],
+    warnings: unsent.length === 0 ? [] : [{ code: 'consent_not_sent', pointer: '/traits', detail }],
+  };
+}
+
+/** Options of RudderStack's Klaviyo destination that change a property of the profile instead of setting it. */
+const patches = ['fieldsToUnset', 'fieldsToAppend', 'fieldsToUnappend'] as const;
+
+/** Removes traits that would replace the property that the call asks to change. */
+function removePatchedFields(traits: JsonObject, { integrations }: SegmentCall): CleanedTraits {
+  const options = asObject(integrations.Klaviyo);
+  const asked = patches.filter((name) => asList(options[name]).length > 0);
+  if (asked.length === 0) return { traits, warnings: [] };
+  const names = new Set(asked.flatMap((name) => asList(options[name]).map(asText)));
+  const left = Object.entries(traits).filter(([name]) => !names.has(name));
+  const detail = `the relay does not support ${asked.join(', ')}: these properties stay as they are in Klaviyo`;
+  return {
+    traits: Object.fromEntries(left),
+    warnings: [{ code: 'patch_not_sent', pointer: '/integrations/Klaviyo', detail }],
   };
 }
 

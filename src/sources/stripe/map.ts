@@ -1,5 +1,6 @@
 import type { KnownPerson, SourcePost } from '../../ingest/source-entry.js';
 import { asObject } from '../json.js';
+import { mapCheckoutConsent } from './consent.js';
 import { mapStripeCustomer } from './customers.js';
 import { disputeTopics } from './disputes.js';
 import {
@@ -43,7 +44,13 @@ export function mapStripeEvent(body: unknown, rules: StripeRules): SourcePost {
   // People of test payments are not kept either.
   if (given.livemode === false && !rules.takesTestEvents) return toPost(skipEvent('test'), []);
   const made = topics.get(event.topic)?.(event, rules) ?? skipEvent('unmapped');
-  return toPost(made, toPeople(event, rules));
+  const post = toPost(made, toPeople(event, rules));
+  const consent = mapCheckoutConsent(event);
+  return {
+    ...post,
+    entries: [...post.entries, ...consent.entries],
+    skipped: [...post.skipped, ...consent.skipped],
+  };
 }
 
 /** Topics that give no event still give people: a charge that is not counted names its payer. */

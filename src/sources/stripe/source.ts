@@ -46,6 +46,7 @@ export const stripe = defineWebhookSource({
   name: 'stripe',
   settings,
   secrets: ['STRIPE_WEBHOOK_SECRETS'],
+  consent: { channels: ['email'] },
   docs: {
     description: 'Webhooks of Stripe. The signature is the key.',
     securitySchemes: {

@@ -260,7 +260,7 @@ describe('a mapping', () => {
     [
       'a source that is text',
       { stripe: 'off' },
-      ['/stripe must hold topics, metrics, properties or events'],
+      ['/stripe must hold topics, metrics, properties, events or consent'],
     ],
     [
       'a topic with a name',

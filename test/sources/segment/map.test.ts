@@ -657,18 +657,19 @@ describe('an identify call', () => {
 
   it.each([
     [
-      { properties: { subscribe: true, listId: 'XUepkK', consent: ['email'], plan: 'gold' } },
+      { properties: { listId: 'XUepkK', consent: ['email'], plan: 'gold' } },
       { properties: { plan: 'gold' } },
-      'subscribe=true, listId="XUepkK", consent=["email"]',
+      'listId="XUepkK", consent=["email"]',
     ],
-    [{ subscribe: false, plan: 'gold' }, { plan: 'gold' }, 'subscribe=false'],
+    [{ subscribe: 'maybe', plan: 'gold' }, { plan: 'gold' }, 'subscribe="maybe"'],
+    [{ subscribe: true, consent: ['fax'] }, undefined, 'subscribe=true, consent=["fax"]'],
     [
       { $consent: ['sms'], accepts_marketing: true },
       undefined,
       '$consent=["sms"], accepts_marketing=true',
     ],
   ])(
-    'that asks for a subscription is sent without it and with a warning: %j',
+    'with traits about a consent that decide nothing is sent without them and with a warning: %j',
     (given, properties, requested) => {
       const [entry] = one(anIdentify({ traits: given })).post.entries;
       expect(entry?.entry.properties).toEqual(properties);

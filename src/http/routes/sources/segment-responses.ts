@@ -59,7 +59,7 @@ export const segmentAcceptedSchema = z
   .meta({
     id: 'SegmentAccepted',
     description:
-      'What was accepted is safe in the store: `accepted` counts events and profiles, and a completed order becomes several. Calls not meant for Klaviyo (group, alias, merge, integrations that are off, traits of an anonymousId alone) are counted in relay_source_skipped_total alone.',
+      'What was accepted is safe in the store: `accepted` counts events, profiles, subscriptions and unsubscriptions, and a completed order becomes several. Calls not meant for Klaviyo (group, alias, merge, integrations that are off, consents that are off, traits of an anonymousId alone) are counted in relay_source_skipped_total alone.',
   });
 
 export const segmentErrorSchema = z
