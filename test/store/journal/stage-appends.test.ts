@@ -9,7 +9,7 @@ import { stageAppends } from '../../../src/store/journal/stage-appends.js';
 import { countDraftBytes, countIntakeBytes } from '../../../src/store/journal/stage-intake.js';
 import { openTables, type Tables } from '../../../src/store/journal/tables.js';
 import { copyTotals, createTotals } from '../../../src/store/journal/totals.js';
-import { anEvent, someEvents } from '../../support/builders.js';
+import { anEvent, aProfile, aReason, someEvents } from '../../support/builders.js';
 import { createManualClock } from '../../support/manual-clock.js';
 import { wideBounds } from '../contract/harness.js';
 
@@ -47,6 +47,29 @@ describe('staged appends', () => {
     expect(appended?.map(({ duplicate }) => duplicate)).toEqual([false, false]);
     const [repeated] = await (await stage(events)).committed();
     expect(repeated?.map(({ duplicate }) => duplicate)).toEqual([true, true]);
+  });
+
+  it('give back the space that repeats and dead letters do not need', async () => {
+    const { maxCount, maxBytes } = wideBounds.capacity;
+    const text = '{}';
+    state.admission.add(3, 9);
+    const drafts = [
+      anEvent({ text, keys: ['ea'] }),
+      anEvent({ text, keys: ['ea'] }),
+      anEvent({ text, deadLetterReason: aReason() }),
+    ];
+    await (await stage(drafts)).committed();
+    expect(state.admission.backpressure(maxCount - 1, maxBytes - 3)).toBeNull();
+    expect(state.admission.backpressure(maxCount, 0)).not.toBeNull();
+    expect(state.admission.backpressure(0, maxBytes - 2)).not.toBeNull();
+  });
+
+  it('find repeats among events alone', async () => {
+    const add = async (draft: Draft) => (await (await stage([draft])).committed())[0]?.[0];
+    await add(anEvent({ keys: ['ea'] }));
+    expect(await add(aProfile({ keys: ['ea'] }))).toMatchObject({ duplicate: false });
+    await add(aProfile({ keys: ['eb'] }));
+    expect(await add(anEvent({ keys: ['eb'] }))).toMatchObject({ duplicate: false });
   });
 
   it.each([
