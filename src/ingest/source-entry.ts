@@ -134,6 +134,8 @@ export type Ledger = {
 export type Skipped = Part & {
   /** Stable and short, such as `anonymous`; documented in the guide of the source. */
   readonly reason: string;
+  /** What an operator must do. The relay logs it as a warning, so it holds no personal data. */
+  readonly notice?: string;
 };
 
 /** The result of a source's map for one request. */

@@ -49,7 +49,8 @@ export function createPersonMatcher({ key, value }: PersonQuery): PersonMatcher 
     },
     isInFact(text) {
       if (text.includes(key)) return true;
-      return mayContain(() => text) && names(tryParse(text), key);
+      // A ledger of an earlier version has a word before its JSON.
+      return mayContain(() => text) && names(tryParse(text.slice(text.indexOf('{'))), key);
     },
   };
 }

@@ -1,3 +1,4 @@
+import { hash } from 'node:crypto';
 import type { Ledger, SourceEntry, SourcePost } from '../../ingest/source-entry.js';
 import { asObject } from '../json.js';
 import { mapCheckout } from './checkouts.js';
@@ -12,6 +13,7 @@ import {
 } from './orders.js';
 import { asShopifyId, type ShopifyMap, type ShopifyRequest } from './payload.js';
 import { isOrderWithoutBuyer, listKnownBuyers, readShopifyBuyer } from './person.js';
+import { mapCustomerRedact, mapDataRequest, mapShopRedact } from './privacy.js';
 import { mapRefund, mapRefundsOfOrder } from './refunds.js';
 
 /**
@@ -34,6 +36,9 @@ const topicMaps: ReadonlyMap<string, ShopifyMap> = new Map([
   ['customers/update', mapShopifyCustomer],
   ['customers_email_marketing_consent/update', mapEmailConsent],
   ['customers_marketing_consent/update', mapSmsConsent],
+  ['customers/redact', mapCustomerRedact],
+  ['customers/data_request', mapDataRequest],
+  ['shop/redact', mapShopRedact],
 ]);
 
 const skipUnmapped: ShopifyMap = () => ({ entries: [], skipped: [{ reason: 'unmapped' }] });
@@ -68,7 +73,7 @@ export function mapShopifyWebhook({ body, delivery, ...named }: Posted): SourceP
 
 type Mapped = Pick<SourcePost, 'entries' | 'skipped' | 'ledger'>;
 
-/** The ledger's text for an order without a buyer. If a later update names one: `named` and the buyer. */
+/** The ledger's text for an order without a buyer. If a later update names one: `named` and a hash of the buyer. */
 const anonymous = 'anonymous';
 
 export function addAnonymousOrders(request: ShopifyRequest, mapped: Mapped): Mapped {
@@ -108,7 +113,9 @@ function recordNamedLater(
   request: ShopifyRequest,
   kept: string | null,
 ): ReturnType<Ledger['resolve']> {
-  const named = `named ${JSON.stringify(readShopifyBuyer(request.payload))}`;
+  // A hash, since the fact is no place where an erasure looks for a person.
+  const buyer = JSON.stringify(readShopifyBuyer(request.payload));
+  const named = `named ${hash('sha256', buyer, 'base64url')}`;
   if (kept !== anonymous && kept !== named) return { ...nothing, kept };
   return { ...mapPlacedOrder(request), kept: named };
 }

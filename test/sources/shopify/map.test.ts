@@ -34,9 +34,6 @@ describe('a topic', () => {
     'draft_orders/create',
     'draft_orders/update',
     'products/create',
-    'customers/data_request',
-    'customers/redact',
-    'shop/redact',
     '',
     'constructor',
   ])('without a map is skipped: %s', (topic) => {

@@ -111,6 +111,7 @@ export function describeBury(open: Open): void {
         delivered: 3,
         merged: 0,
         deadLettered: 4,
+        erased: 0,
       });
       expect(store.laneTotals('profiles')).toMatchObject({ accepted: 1, deadLettered: 1 });
     });

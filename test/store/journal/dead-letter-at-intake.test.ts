@@ -55,7 +55,13 @@ describe.each([
       history: under.store.laneTotals('events'),
       depth: under.store.depth('events'),
     };
-    expect(before.history).toEqual({ accepted: 3, delivered: 0, merged: 0, deadLettered: 1 });
+    expect(before.history).toEqual({
+      accepted: 3,
+      delivered: 0,
+      merged: 0,
+      deadLettered: 1,
+      erased: 0,
+    });
     await restart();
     expect(await under.store.deadLetter(ids[1]!)).toEqual(before.letter);
     expect(await under.store.receipt(ids[1]!)).toEqual(before.receipt);

@@ -189,7 +189,13 @@ describe.each([
     expect(await receipts()).toEqual(before.receipts);
     expect(await under.store.deadLetter(dead!)).toEqual(before.letter);
     expect((await under.store.deliveries({}, { limit: 10 })).data).toEqual([delivery]);
-    expect(before.history).toEqual({ accepted: 3, delivered: 1, merged: 1, deadLettered: 1 });
+    expect(before.history).toEqual({
+      accepted: 3,
+      delivered: 1,
+      merged: 1,
+      deadLettered: 1,
+      erased: 0,
+    });
     expect(under.store.laneTotals('events')).toEqual(before.history);
   });
 

@@ -142,7 +142,7 @@ describe('a dead letter at intake in Redis', () => {
     expect(await a!.store.receipt(first!)).toBeNull();
     expect([...a!.dropped, ...b!.dropped].map(({ id }) => id)).toEqual([first]);
     await a!.session.heartbeat();
-    const books = { accepted: 4, delivered: 0, merged: 0, deadLettered: 3 };
+    const books = { accepted: 4, delivered: 0, merged: 0, deadLettered: 3, erased: 0 };
     expect([a!.store.laneTotals('events'), b!.store.laneTotals('events')]).toEqual([books, books]);
     expect(a!.store.depth('events')).toMatchObject({ count: 1, deadLetters: 2 });
   });

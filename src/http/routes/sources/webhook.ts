@@ -41,6 +41,9 @@ export function routeWebhook(
     const read = await webhook.read({ path: url, headers, text });
     if (!read.ok) throw new ProblemError('invalid', read.detail, { errors: read.errors });
     const accepted = await deps.acceptFromSource(read.post, { strict: false });
+    for (const { notice, reason } of read.post.skipped) {
+      if (notice !== undefined) deps.logger.warn({ source: name, reason }, notice);
+    }
     return reply.code(200).send(createWebhookResponse(read.post, accepted));
   });
 }
