@@ -14,9 +14,9 @@ import { lanes, mapLanes, type Lane } from '../model/lane.js';
 import { startSandbox, type FaultRule, type RunningSandbox } from '../sandbox/sandbox.js';
 import type { Logger } from '../log/logger.js';
 import { Releasers } from '../app/releasers.js';
-import { createShopTraffic, suppressed, unsupportedRegion } from './shop.js';
+import { createShopTraffic, suppressed, unsupportedRegion, type Post } from './shop.js';
 import type { LaneCounts, Summary } from './summary.js';
-import { sendTraffic, type Tally } from './traffic.js';
+import { addTallies, sendTraffic, type Tally } from './traffic.js';
 
 export type DemoOptions = {
   readonly clock: Clock;
@@ -104,21 +104,26 @@ async function runDay(
   { clock, shoppers, onStep, onProgress }: DemoOptions,
   { relay, sandbox, from }: Started,
 ): Promise<Summary> {
-  const { posts, planted } = createShopTraffic({ shoppers, seed, now: clock.now() });
+  const day = createShopTraffic({ shoppers, seed, now: clock.now() });
+  const { posts, unsubscriptions } = day;
+  const posted = posts.length + unsubscriptions.length;
   onStep(
-    `a day of a shop: ${posts.length} events and profiles; deliberate errors: ${listCounts(planted)}`,
+    `a day of a shop: ${posted} events, profiles, subscriptions and unsubscriptions; deliberate errors: ${listCounts(day.planted)}`,
   );
-  const tally = await sendTraffic({
-    url: relay.url,
-    posts,
-    concurrency,
-    batchSize,
-    onProgress: (sent) => onProgress(sent, posts.length),
-  });
+  const send = (part: readonly Post[], before: number): Promise<Tally> =>
+    sendTraffic({
+      url: relay.url,
+      posts: part,
+      concurrency,
+      batchSize,
+      onProgress: (sent) => onProgress(before + sent, posted),
+    });
+  const tally = addTallies(await send(posts, 0), await send(unsubscriptions, posts.length));
   onStep('everything is posted; waiting for the deliveries');
   await waitUntilDrained(relay, clock);
+  await waitUntilConsentsRecorded({ relay, sandbox, clock });
   const seconds = (clock.monotonic() - from) / 1000;
-  return summariseRun({ relay, sandbox, tally, seconds, posted: posts.length });
+  return summariseRun({ relay, sandbox, tally, seconds, posted });
 }
 
 function createDemoConfig(klaviyoUrl: string, directory: string) {
@@ -132,6 +137,8 @@ function createDemoConfig(klaviyoUrl: string, directory: string) {
     PROFILE_BATCH_MAX_COUNT: '500',
     EVENT_FLUSH_INTERVAL_MS: '500',
     PROFILE_FLUSH_INTERVAL_MS: '500',
+    SUBSCRIBE_FLUSH_INTERVAL_MS: '500',
+    UNSUBSCRIBE_FLUSH_INTERVAL_MS: '500',
   });
 }
 
@@ -148,6 +155,31 @@ async function waitUntilDrained(relay: App, clock: Clock): Promise<void> {
     if (lanes.every((lane) => counts[lane].buffered === 0)) return;
     await wait(clock, pollMs);
   }
+}
+
+/** Waits for the sandbox: it answers a request about consents before it has processed it, as Klaviyo does. */
+async function waitUntilConsentsRecorded({
+  relay,
+  sandbox,
+  clock,
+}: Pick<RunningDemo, 'relay' | 'sandbox'> & { readonly clock: Clock }): Promise<void> {
+  const deadline = clock.monotonic() + drainLimitMs;
+  const { subscribe, unsubscribe } = await readLaneCounts(relay);
+  while (clock.monotonic() < deadline) {
+    const { subscribed, unsubscribed } = countConsents(sandbox);
+    const isRecorded =
+      subscribed + unsubscribed >= subscribe.delivered && unsubscribed >= unsubscribe.delivered;
+    if (isRecorded) return;
+    await wait(clock, pollMs);
+  }
+}
+
+/** People in the list of the newsletter, and people who left it. */
+function countConsents(sandbox: RunningSandbox) {
+  const { profiles } = sandbox.state();
+  const subscribed = profiles.filter(({ lists }) => lists.length > 0).length;
+  const unsubscribed = profiles.filter(({ listSuppressions }) => listSuppressions.length > 0);
+  return { subscribed, unsubscribed: unsubscribed.length };
 }
 
 async function readLaneCounts(relay: App): Promise<Record<Lane, LaneCounts>> {
@@ -213,6 +245,7 @@ async function summariseRun({
     counts: await readLaneCounts(relay),
     recordedEvents: counters.recorded,
     profiles: profiles.length,
+    subscribers: countConsents(sandbox).subscribed,
     repeatsAtKlaviyo: counters.repeats,
     windowsExceeded: violations.length,
     requests: byStatus,

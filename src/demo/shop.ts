@@ -1,13 +1,18 @@
 import { createSeededRandom } from '../sandbox/faults.js';
 
-/** An event or a profile, as a shop would post it. */
+/** The lanes of the demo, in the order of its summary. */
+export const demoLanes = ['events', 'profiles', 'subscribe', 'unsubscribe'] as const;
+
+/** An entry of a lane, as a shop would post it. */
 export type Post = {
-  readonly lane: 'events' | 'profiles';
+  readonly lane: (typeof demoLanes)[number];
   readonly body: Readonly<Record<string, unknown>>;
 };
 
 export type ShopTraffic = {
   readonly posts: readonly Post[];
+  /** Subscribers who unsubscribe at the end of the day, after everything else. */
+  readonly unsubscriptions: readonly Post[];
   /** Deliberate errors, by kind. */
   readonly planted: Readonly<Record<Planted, number>>;
 };
@@ -78,8 +83,8 @@ const cities = [
 ];
 
 /**
- * A day of a small shop: `shoppers` people browse, buy and change their profile. The same seed
- * produces the same shop.
+ * A day of a small shop: `shoppers` people browse, buy and change their profile. A third of the buyers
+ * consent to the newsletter at the checkout. The same seed produces the same shop.
  */
 export function createShopTraffic({
   shoppers,
@@ -92,6 +97,7 @@ export function createShopTraffic({
 }): ShopTraffic {
   const random = createSeededRandom(seed);
   const posts: Post[] = [];
+  const unsubscriptions: Post[] = [];
   const planted = {
     'repeated events': 0,
     'invalid entries': 0,
@@ -108,6 +114,11 @@ export function createShopTraffic({
     const visit = createVisit(shopper, { random, now });
     posts.push(...visit);
     const order = visit.find(({ body }) => body.event_name === 'Placed Order');
+    if (order !== undefined && number % 3 === 0) {
+      const consent = { ...shopper.who, ...newsletter };
+      posts.push({ lane: 'subscribe', body: { ...consent, custom_source: 'Checkout' } });
+      if (number % 15 === 0) unsubscriptions.push({ lane: 'unsubscribe', body: consent });
+    }
     if (order !== undefined && number % 7 === 0) plantError('repeated events', order);
     if (number % 60 === 0)
       plantError('invalid entries', event('Viewed Product', { email: 'not an address' }));
@@ -131,13 +142,14 @@ export function createShopTraffic({
       );
     }
   }
-  return { posts, planted };
+  return { posts, unsubscriptions, planted };
 }
 
 const event = (event_name: string, rest: Post['body']): Post => ({
   lane: 'events',
   body: { event_name, ...rest },
 });
+const newsletter = { channels: { email: ['marketing'] }, list_id: 'NewsLt' };
 const profile = (body: Post['body']): Post => ({ lane: 'profiles', body });
 
 type Shopper = {

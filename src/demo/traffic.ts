@@ -1,8 +1,8 @@
-import type { Post } from './shop.js';
+import { entryNames } from '../ingest/schema.js';
+import { demoLanes, type Post } from './shop.js';
 
 export type Tally = {
   requests: number;
-  byStatus: Record<string, number>;
   accepted: number;
   duplicates: number;
   rejected: number;
@@ -17,6 +17,14 @@ export type TrafficOptions = {
   readonly batchSize: number;
   readonly onProgress: (sent: number) => void;
 };
+
+/** Adds up what two parts of the traffic came to. */
+export const addTallies = (one: Tally, other: Tally): Tally => ({
+  requests: one.requests + other.requests,
+  accepted: one.accepted + other.accepted,
+  duplicates: one.duplicates + other.duplicates,
+  rejected: one.rejected + other.rejected,
+});
 
 type Request = {
   readonly path: string;
@@ -37,7 +45,7 @@ export async function sendTraffic({
   onProgress,
 }: TrafficOptions): Promise<Tally> {
   const requests = createRequests(posts, batchSize);
-  const tally: Tally = { requests: 0, byStatus: {}, accepted: 0, duplicates: 0, rejected: 0 };
+  const tally: Tally = { requests: 0, accepted: 0, duplicates: 0, rejected: 0 };
   let sent = 0;
   const sender = async (): Promise<void> => {
     for (let request = requests.shift(); request !== undefined; request = requests.shift()) {
@@ -60,15 +68,20 @@ export async function sendTraffic({
 function createRequests(posts: readonly Post[], batchSize: number): Request[] {
   const middle = Math.ceil(posts.length / 2);
   const requests: Request[] = posts.slice(0, middle).map(({ lane, body }) => {
-    return { path: `/v1/${lane}`, type: 'application/json', body: JSON.stringify(body), count: 1 };
+    return {
+      path: `/v1/${entryNames[lane].many}`,
+      type: 'application/json',
+      body: JSON.stringify(body),
+      count: 1,
+    };
   });
-  for (const lane of ['events', 'profiles'] as const) {
+  for (const lane of demoLanes) {
     const rest = posts.slice(middle).filter((post) => post.lane === lane);
     for (let from = 0; from < rest.length; from += batchSize) {
       const part = rest.slice(from, from + batchSize);
       const body = part.map((post) => JSON.stringify(post.body)).join('\n');
       requests.push({
-        path: `/v1/${lane}/batch`,
+        path: `/v1/${entryNames[lane].many}/batch`,
         type: 'application/x-ndjson',
         body,
         count: part.length,
@@ -92,7 +105,6 @@ function count(
 ): void {
   const { httpStatus } = body;
   tally.requests++;
-  tally.byStatus[httpStatus] = (tally.byStatus[httpStatus] ?? 0) + 1;
   if (httpStatus !== 202) {
     tally.rejected += posted;
     return;
