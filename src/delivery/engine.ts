@@ -11,6 +11,7 @@ import { createRecorder } from './delivery-record.js';
 import { ImportJobPoller, type OpenImportJobs } from './import-job-poller.js';
 import { Isolation } from './isolation.js';
 import { FailureHistory, type RetryPolicy } from './judge.js';
+import { createLaneLimiter } from './limiter/lane-limiter.js';
 import { LaneHealth, LanePauses, type Pause } from './lane-state.js';
 import { RejectionProber, UniformRejections } from './uniform-rejections.js';
 
@@ -76,7 +77,7 @@ export type EngineDeps = {
 const pausedByHand: Reason = { code: 'by_hand', detail: 'an operator paused it' };
 
 export function createEngine(deps: EngineDeps): Engine {
-  const { store, destination, limiter, concurrency, policy, clock, random, log, onFatal } = deps;
+  const { store, destination, concurrency, policy, clock, random, log, onFatal } = deps;
   const claiming = new AbortController();
   const stopping = new AbortController();
   // Every import job that is polled listens to these signals, so many listeners are no leak.
@@ -87,7 +88,7 @@ export function createEngine(deps: EngineDeps): Engine {
   const poller = new ImportJobPoller({
     store,
     destination,
-    limiter,
+    limiter: deps.limiter,
     recorder,
     policy,
     failureHistory,
@@ -99,6 +100,7 @@ export function createEngine(deps: EngineDeps): Engine {
   });
 
   const createLane = (lane: Lane): LaneParts => {
+    const limiter = createLaneLimiter(deps.limiter, lane);
     const bounds = deps.bounds[lane];
     const batcher = createBatcher({ lane, bounds, clock, store });
     const pauses = new LanePauses({ lane, clock, log });

@@ -8,11 +8,11 @@ export type Path = readonly [string] | readonly [string, string];
 export const importLanes = ['events', 'profiles'] as const satisfies readonly PostedLane[];
 export type ImportLane = (typeof importLanes)[number];
 
-/** Fields of an exact update. A cell has no value for them, so a column with such a name is a property. */
-const exactFields: readonly string[] = ['append', 'unappend', 'unset'];
+/** Fields that no cell has a value for, so a column with such a name is a property. */
+const structuredFields: readonly string[] = ['append', 'unappend', 'unset', 'lists'];
 
 const fields = mapPostedLanes((lane): readonly string[] =>
-  Object.keys(postedSchemas[lane].shape).filter((name) => !exactFields.includes(name)),
+  Object.keys(postedSchemas[lane].shape).filter((name) => !structuredFields.includes(name)),
 );
 
 /** Fields that hold an object. */
@@ -60,6 +60,6 @@ export function toPropertyPath(header: string, lane: ImportLane): Path {
   if (object !== undefined && part !== undefined) {
     if (object === 'properties' || lane === 'profiles') return [object, part];
   }
-  const isNested = lane === 'events' || exactFields.includes(header);
+  const isNested = lane === 'events' || structuredFields.includes(header);
   return isNested ? ['properties', header] : [header];
 }

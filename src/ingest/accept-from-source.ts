@@ -308,7 +308,8 @@ async function appendWithFacts(
   const [factsPut, appended] = await Promise.all([
     putFactsOf(post, deps),
     appendDrafts(
-      drafted.map(({ draft }) => draft),
+      // Those beside an entry come last, so that an entry has the place of its envelope.
+      [...drafted.map(({ draft }) => draft), ...drafted.flatMap(({ beside }) => beside)],
       deps,
     ),
   ]);

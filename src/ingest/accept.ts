@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { smallChars } from '../json/large.js';
 import type { Metrics } from '../metrics.js';
-import type { PostedLane } from '../model/lane.js';
+import { isBesideLane, type PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { runInSlices } from '../slices.js';
 import {
@@ -43,6 +43,8 @@ export type AcceptedOne =
   | {
       readonly kind: 'accepted';
       readonly id: string;
+      /** The ids of the envelopes beside that of the entry: one for each list of a profile. */
+      readonly listIds: readonly string[];
       readonly duplicate: boolean;
       readonly warnings: readonly Issue[];
     }
@@ -127,13 +129,15 @@ export function createAccept(deps: AcceptDeps): Accept {
         countInvalidEntries(metrics, lane, 1);
         return { kind: 'invalid', errors: drafted.errors };
       }
-      const appended = await appendDrafts([drafted.draft], deps);
+      const appended = await appendDrafts([drafted.draft, ...(drafted.beside ?? [])], deps);
       if (appended.kind === 'backpressure') return appended;
-      const [envelope] = appended.envelopes;
+      const [envelope, ...beside] = appended.envelopes;
       if (envelope === undefined) throw new Error('the store returned no envelope');
       const { warnings } = drafted;
       countPhoneWarnings(metrics, lane, warnings.length);
-      return { kind: 'accepted', id: envelope.id, duplicate: envelope.duplicate, warnings };
+      const { id, duplicate } = envelope;
+      const listIds = beside.map((each) => each.id);
+      return { kind: 'accepted', id, listIds, duplicate, warnings };
     },
 
     async many(lane, body, { format, strict, backfill }) {
@@ -152,7 +156,9 @@ export function createAccept(deps: AcceptDeps): Accept {
       if (appended.kind === 'backpressure') return appended;
       countPhoneWarnings(metrics, lane, warningCount);
       const { duplicates } = appended;
-      const ids = appended.envelopes.map(({ id }) => id);
+      const ids = appended.envelopes.flatMap(({ id }, at) =>
+        isBesideLane(drafts[at]?.lane ?? lane) ? [] : [id],
+      );
       const accepted = ids.length - duplicates;
       const listed = { rejected, rejectedCount, warnings, warningCount };
       return { kind: 'accepted', accepted, duplicates, ids, ...listed };

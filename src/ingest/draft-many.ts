@@ -74,6 +74,7 @@ async function draftMany(
  * request; the counts include unlisted entries.
  */
 export type BuiltBatch = {
+  /** In the order of the entries. A draft of a lane beside an entry follows that of the entry. */
   readonly drafts: Draft[];
   readonly rejected: { readonly index: number; readonly errors: readonly Issue[] }[];
   readonly warnings: { readonly index: number; readonly warnings: readonly Issue[] }[];
@@ -99,6 +100,7 @@ export class BatchBuilder {
   };
   readonly #lane: PostedLane;
   readonly #context: DraftContext;
+  #count = 0;
   #issueCount = 0;
   #rejectedChars = 0;
   #warningChars = 0;
@@ -110,12 +112,12 @@ export class BatchBuilder {
 
   /** Entries so far. */
   get count(): number {
-    return this.built.drafts.length + this.built.rejectedCount;
+    return this.#count;
   }
 
   add(entry: Entry): void {
     const { drafts, rejected, warnings } = this.built;
-    const index = this.count;
+    const index = this.#count++;
     const drafted = draftEntry(this.#lane, entry, this.#context);
     if (!drafted.ok) {
       this.built.rejectedCount++;
@@ -127,7 +129,7 @@ export class BatchBuilder {
       rejected.push({ index, errors });
       return;
     }
-    drafts.push(drafted.draft);
+    drafts.push(drafted.draft, ...(drafted.beside ?? []));
     if (drafted.warnings.length === 0) return;
     this.built.warningCount++;
     if (warnings.length === maxListed || this.#warningChars > maxListedChars) return;

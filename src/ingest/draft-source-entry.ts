@@ -21,6 +21,8 @@ export type DraftedSourceEntry = {
   /** Lane of the entry. A draft that waits is in the lane `waiting`. */
   readonly lane: PostedLane;
   readonly draft: Draft;
+  /** Drafts of lanes beside that of the entry. */
+  readonly beside: readonly Draft[];
   /** Not empty: the draft is a dead letter. */
   readonly errors: readonly Issue[];
   readonly warnings: readonly SourceWarning[];
@@ -52,6 +54,7 @@ export function draftSourceEntry(
       index,
       lane,
       draft: drafted.draft,
+      beside: drafted.beside ?? [],
       errors: [],
       warnings: [...warnings, ...phoneWarnings],
     };
@@ -62,14 +65,14 @@ export function draftSourceEntry(
   const payload = encodeUnmappable(source, sourceEntry, entry);
   if (lacksPerson && reserveWaiting?.(payload.byteLength) === true) {
     const waiting: Draft = { lane: 'waiting', keys: [], acceptedAt, payload };
-    return { index, lane, draft: waiting, errors: [], warnings };
+    return { index, lane, draft: waiting, beside: [], errors: [], warnings };
   }
   const unknown = reserveWaiting === undefined ? unknownDetail : waitingFullDetail;
   const reason = lacksPerson
     ? { code: unknownPerson, detail: unknown, faults: errors }
     : { code: invalidEntry, detail: describeIssues(errors), faults: errors };
   const deadLetter: Draft = { lane, keys: [], acceptedAt, payload, deadLetterReason: reason };
-  return { index, lane, draft: deadLetter, errors, warnings };
+  return { index, lane, draft: deadLetter, beside: [], errors, warnings };
 }
 
 type DraftedWithWarnings = {

@@ -4,6 +4,7 @@ import type { Draft } from '../model/envelope.js';
 import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { draftErasure } from './draft-erasure.js';
+import { draftListMembers } from './draft-list-members.js';
 import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
 import { draftSuppression, draftUnsuppression } from './draft-suppression.js';
 import type { Entry } from './entries.js';
@@ -90,7 +91,14 @@ export type DraftContext = RequestTerms & {
 
 /** A draft, or the issues of the entry. Pointers start at the entry. */
 export type Drafted =
-  { readonly ok: true; readonly draft: Draft; readonly warnings: readonly Issue[] } | Invalid;
+  | {
+      readonly ok: true;
+      readonly draft: Draft;
+      /** Drafts of lanes beside that of the entry, which are stored with it or not at all. */
+      readonly beside?: readonly Draft[];
+      readonly warnings: readonly Issue[];
+    }
+  | Invalid;
 
 /** Validates, maps and serialises one entry of a lane. */
 export function draftEntry(lane: PostedLane, entry: Entry, context: DraftContext): Drafted {
@@ -202,7 +210,8 @@ function draftProfile(
   const keys = toProfileKeys(person.identifiers);
   const { warnings } = person;
   const lane = exact === null ? 'profiles' : 'update_profile';
-  return { ok: true, draft: { lane, keys, acceptedAt, payload }, warnings };
+  const beside = draftListMembers(profile, person.identifiers, acceptedAt);
+  return { ok: true, draft: { lane, keys, acceptedAt, payload }, beside, warnings };
 }
 
 /**

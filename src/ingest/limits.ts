@@ -24,6 +24,8 @@ export const limits = {
   eventBytes: 4_900_000,
   /** One serialised profile. */
   profileBytes: 100_000,
+  /** Lists of one profile: each is a request element of its own. */
+  listsPerProfile: 50,
   /** One year of 365 days. */
   futureMs: 365 * 86_400_000,
   /** Ours. Values in one entry, nested ones included: they are checked and serialised without a pause. */

@@ -135,7 +135,7 @@ export function mergeProperties(profile: PostedProfile): JsonObject {
   return { ...properties, ...added };
 }
 
-function toIdentifierAttributes(identifiers: Identifiers): Record<string, unknown> {
+export function toIdentifierAttributes(identifiers: Identifiers): Record<string, unknown> {
   const { email, phoneNumber, externalId, anonymousId } = identifiers;
   const attributes: Record<string, unknown> = {};
   if (email !== undefined) attributes.email = email;

@@ -221,6 +221,13 @@ const patch = (description: string) =>
 const isNames = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '');
 
+const listIdPattern = /^\w{1,40}$/;
+
+const isListIds = (value: unknown): value is readonly string[] =>
+  Array.isArray(value) &&
+  value.length <= limits.listsPerProfile &&
+  value.every((id) => typeof id === 'string' && listIdPattern.test(id));
+
 export const profileSchema = z
   .looseObject({
     email: email.nullish(),
@@ -249,6 +256,14 @@ export const profileSchema = z
     ).nullish(),
     append: patch('Values to add to lists in custom properties.').nullish(),
     unappend: patch('Values to remove from lists in custom properties.').nullish(),
+    lists: checked(isListIds, `must be a list of at most ${limits.listsPerProfile} ids of lists`, {
+      type: 'array',
+      items: { type: 'string', pattern: listIdPattern.source },
+      maxItems: limits.listsPerProfile,
+      description:
+        'Ids of lists in Klaviyo that the person joins. This gives no consent: post a subscription for that.',
+      examples: [['Y6nRLr']],
+    }).nullish(),
     unset: checked(isNames, 'must be a list of names', {
       type: 'array',
       items: { type: 'string', minLength: 1 },
@@ -297,7 +312,7 @@ export type Channels = z.output<typeof channels>;
 
 const listId = z
   .string()
-  .regex(/^\w{1,40}$/, 'must be the id of a list, such as Y6nRLr')
+  .regex(listIdPattern, 'must be the id of a list, such as Y6nRLr')
   .meta({ description: 'Id of a list in Klaviyo.', examples: ['Y6nRLr'] });
 
 const person = {

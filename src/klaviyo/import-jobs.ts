@@ -1,5 +1,7 @@
 import type { ImportJob, JobAddress } from '../model/delivery.js';
 import type { ImportedPayloads, ListedImportJobs, PollResult } from '../model/destination.js';
+import { readElement } from '../model/group.js';
+import { laneTraits } from '../model/lane.js';
 import type { Outcome } from '../model/outcome.js';
 import {
   isAboutRevision,
@@ -52,6 +54,12 @@ const openJobsQuery = {
   sort: '-created_at',
 } as const;
 
+/** Elements without the group that the stored payloads have around them. */
+const withoutGroups = ({ count, payloads }: ImportedPayloads): ImportedPayloads => ({
+  count,
+  payloads: () => payloads().map(readElement),
+});
+
 /** Polls one job. */
 export async function pollImportJob(
   { lane, ref }: JobAddress,
@@ -59,6 +67,7 @@ export async function pollImportJob(
   reader: ImportJobReader,
 ): Promise<PollResult> {
   const api = getLaneApi(lane);
+  const sent = laneTraits[lane].isGrouped === true ? withoutGroups(imported) : imported;
   const path = `${api.path}/${encodeURIComponent(ref)}`;
   const response = await reader.get(path);
   const feedback = response.ok ? toRateFeedback(response.headers, reader.now()) : null;
@@ -78,7 +87,7 @@ export async function pollImportJob(
   if (job.status === 'queued' || job.status === 'processing') {
     return { job, outcomes: null, retryable: false, feedback, reportedId };
   }
-  const outcomes = readOutcomes(api, imported, { ...job, total });
+  const outcomes = readOutcomes(api, sent, { ...job, total });
   if (outcomes !== null) return { job, outcomes, retryable: false, feedback, reportedId };
   const expected = Math.max(job.failed ?? 0, imported.count);
   const maxPages = Math.ceil(expected / pageSize) + sparePages;
@@ -89,7 +98,7 @@ export async function pollImportJob(
   }
   return {
     job: errors.end === 'document' ? job : { ...job, status: 'unreadable' },
-    outcomes: toImportOutcomes(imported, errors.errors, { ...job, total }),
+    outcomes: toImportOutcomes(sent, errors.errors, { ...job, total }),
     retryable: false,
     feedback: lastFeedback,
     reportedId,

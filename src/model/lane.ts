@@ -22,6 +22,8 @@ export type LaneTraits = {
    * Absent: callers post entries of the lane.
    */
   readonly postedWith?: string;
+  /** True if its drafts come beside the draft of the entry, and not in its place. */
+  readonly isBeside?: boolean;
   /** The lane whose counter gives the numbers. Lanes with one counter are in one order. Absent: its own. */
   readonly numberedWith?: string;
   /**
@@ -90,6 +92,17 @@ const sentLanes = {
     after: ['profiles'],
   },
   erase: { number: 10, idPrefix: 'er', merges: false, numberedWith: 'profiles', blocks: 'all' },
+  add_to_list: {
+    number: 7,
+    idPrefix: 'al',
+    merges: false,
+    isGrouped: true,
+    importsProfiles: true,
+    postedWith: 'profiles',
+    isBeside: true,
+    numberedWith: 'profiles',
+    after: ['profiles', 'update_profile'],
+  },
 } as const satisfies Record<string, LaneTraits>;
 
 export type Lane = keyof typeof sentLanes;
@@ -137,6 +150,9 @@ export const postedLanes = lanes.filter(isPostedLane);
  * the only one, because the dedupe window of a store holds numbers of envelopes without their lane.
  */
 export const dedupedLane = 'events' satisfies Lane;
+
+/** Returns true for a lane whose drafts come beside those of the posted entries. */
+export const isBesideLane = (lane: StoreLane): boolean => laneTraits[lane].isBeside === true;
 
 /** The lane whose counter gives a lane its numbers. */
 export const counterLane = (lane: StoreLane): StoreLane =>

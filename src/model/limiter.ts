@@ -32,6 +32,10 @@ export const endpoints: readonly Endpoint[] = [...lanes, 'imports'];
 export const toPollEndpoint = (lane: Lane): Endpoint =>
   laneTraits[lane].importsProfiles === true ? 'imports' : lane;
 
+/** The further lane that sends to the same endpoint of Klaviyo; null if there is none. */
+export const findSharedEndpoint = (lane: Lane): Lane | null =>
+  lane !== 'profiles' && laneTraits[lane].importsProfiles === true ? 'profiles' : null;
+
 /** Returns an object with the value of each endpoint. */
 export const mapEndpoints = <T>(toValue: (endpoint: Endpoint) => T): Record<Endpoint, T> =>
   Object.fromEntries(endpoints.map((each) => [each, toValue(each)])) as Record<Endpoint, T>;

@@ -28,6 +28,7 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
       unsuppress: [],
       update_profile: [],
       erase: [],
+      add_to_list: [],
       imports: [],
     },
   });

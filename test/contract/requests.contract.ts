@@ -55,6 +55,14 @@ const events = {
   },
 };
 
+const listProfile = {
+  email: 'ada@klaviyo-demo.com',
+  phone_number: '+15005550006',
+  distinct_id: 'customer-42',
+  first_name: 'Ada',
+  lists: ['Y6nRLr'],
+};
+
 const subscriptions = {
   'e-mail': { email: 'ada@klaviyo-demo.com', channels: { email: ['marketing'] } },
   'text message': {
@@ -193,6 +201,15 @@ describe.each(revisions)(
     it.each(Object.entries(exactUpdates))('with an exact update of %s', async (_name, profile) => {
       const payloads = await toPayloads('profiles', [profile]);
       expect(findIssues('update_profile', toJson('update_profile', payloads))).toEqual([]);
+    });
+
+    it('with an import into a list', async () => {
+      const [profile, addition] = await toPayloads('profiles', [listProfile]);
+      expect(findIssues('profiles', toJson('profiles', [profile!]))).toEqual([]);
+      const body = toJson('add_to_list', [addition!, addition!]);
+      expect(findIssues('add_to_list', body)).toEqual([]);
+      expect(JSON.stringify(body)).toContain('"id":"Y6nRLr"');
+      expect(JSON.stringify(body)).not.toContain('first_name');
     });
 
     it('and forbids an exact update with an unknown change of properties', () => {

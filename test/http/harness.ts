@@ -41,6 +41,7 @@ export const settings: Settings = {
 export const acceptedOne: AcceptedOne = {
   kind: 'accepted',
   id: 'e1',
+  listIds: [],
   duplicate: false,
   warnings: [],
 };

@@ -30,12 +30,18 @@ describe.each(paths)('POST /v1/%s', (path, lane, noun) => {
     expect(server.accepted[0]?.options).toEqual({ idempotencyKey: 'order-1' });
   });
 
-  it('responds with the status duplicate and the warnings of a duplicate', async () => {
-    const one = { kind: 'accepted', id: 'e1', duplicate: true, warnings: [issue] } as const;
+  it('responds with the status duplicate, the ids of the lists and the warnings of a duplicate', async () => {
+    const accepted = { kind: 'accepted', id: 'e1', listIds: ['e2'], duplicate: true } as const;
+    const one = { ...accepted, warnings: [issue] };
     const server = await startServer({ one });
     const response = await server.post(`/v1/${path}`, {});
     expect(response.status).toBe(202);
-    expect(response.json).toEqual({ id: 'e1', status: 'duplicate', warnings: [issue] });
+    expect(response.json).toEqual({
+      id: 'e1',
+      status: 'duplicate',
+      lists: ['e2'],
+      warnings: [issue],
+    });
   });
 
   it('responds 400 with a pointer to each invalid field', async () => {

@@ -22,6 +22,7 @@ describe('accepting one', () => {
     expect(await accept.one('events', event({ insert_id: 'a' }), {})).toEqual({
       kind: 'accepted',
       id: 'env-1-0',
+      listIds: [],
       duplicate: false,
       warnings: [],
     });

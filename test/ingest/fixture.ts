@@ -1,5 +1,5 @@
 import type { Draft } from '../../src/model/envelope.js';
-import type { PostedLane } from '../../src/model/lane.js';
+import { dedupedLane, type PostedLane } from '../../src/model/lane.js';
 import { createAccept, type AcceptDeps, type ManyOptions } from '../../src/ingest/accept.js';
 import type { Store } from '../../src/model/store.js';
 import { createMetrics } from '../../src/metrics.js';
@@ -21,7 +21,8 @@ export function createFixture(overrides: Partial<AcceptDeps> = {}) {
   const append: Store['append'] = (drafts) => {
     appended.push(drafts);
     const envelopes = drafts.map((draft, index) => {
-      const duplicate = draft.keys.some((key) => keys.has(key));
+      const isRepeat = draft.keys.some((key) => keys.has(key));
+      const duplicate = draft.lane === dedupedLane && isRepeat;
       for (const key of draft.keys) keys.add(key);
       return { id: `env-${appended.length}-${index}`, duplicate };
     });

@@ -1,6 +1,7 @@
 import type { ServerResponse } from 'node:http';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { ImportedPayloads } from '../../src/model/destination.js';
+import { toGroupedPayload } from '../../src/model/group.js';
 import type { Lane } from '../../src/model/lane.js';
 import type { KlaviyoClient } from '../../src/klaviyo/client.js';
 import {
@@ -116,6 +117,21 @@ describe('a poll of an import job', () => {
       expect(mergings).toBe(0);
     },
   );
+
+  it('of additions to a list finds the person of an import error in the stored payload', async () => {
+    jobPage = { status: 200, body: aJob({ total_count: 2, completed_count: 1, failed_count: 1 }) };
+    errorPages = () => toErrors(['c-2'], null);
+    const payloads = ['c-1', 'c-2'].map((id) => {
+      const element = JSON.stringify({ type: 'profile', attributes: { external_id: id } });
+      return new TextEncoder().encode(toGroupedPayload('ListA', element, 0));
+    });
+    const additions = { count: 2, payloads: () => payloads };
+    const { outcomes } = await client.pollImportJob(
+      { lane: 'add_to_list', ref: 'job-1' },
+      additions,
+    );
+    expect(outcomes?.map(({ kind }) => kind)).toEqual(['delivered', 'rejected']);
+  });
 
   it('makes one request if the job ended without failures', async () => {
     expect(await kindsAfterFollow()).toEqual({ delivered: 250 });

@@ -1,6 +1,6 @@
 import type { Clock } from '../../clock.js';
 import { lanes } from '../../model/lane.js';
-import { toPollEndpoint } from '../../model/limiter.js';
+import { findSharedEndpoint, toPollEndpoint } from '../../model/limiter.js';
 import type {
   Delivery,
   DeliveryFilter,
@@ -52,6 +52,8 @@ export async function restoreRequests(options: RestoreRequestsOptions): Promise<
       // A wall clock that was set back must not move a request into the future.
       const endedAgoMs = page.data.map(({ at, durationMs }) => Math.max(0, now - at - durationMs));
       limiter.addEndedRequests(lane, endedAgoMs);
+      const shared = findSharedEndpoint(lane);
+      if (shared !== null) limiter.addEndedRequests(shared, endedAgoMs);
       found += page.data.length;
       cursor = page.next;
     } while (cursor !== null && found < mostPerWindow);

@@ -57,17 +57,26 @@ const acceptedOneSchema = z
   .object({
     id: z.string().meta({ description: 'Look it up under /v1/receipts/{id}.' }),
     status: z.enum(['accepted', 'duplicate']),
+    lists: z.array(z.string()).optional().meta({
+      description: 'Of a profile with `lists`: the id of each addition, for /v1/receipts/{id}.',
+    }),
     warnings: z.array(issueSchema).optional(),
   })
   .meta({ id: 'Accepted', description: 'Stored safely.' });
 
 function toAcceptedOneBody({
   id,
+  listIds,
   duplicate,
   warnings,
 }: Extract<AcceptedOne, { kind: 'accepted' }>): z.output<typeof acceptedOneSchema> {
   const status = duplicate ? 'duplicate' : 'accepted';
-  return warnings.length === 0 ? { id, status } : { id, status, warnings: [...warnings] };
+  return {
+    id,
+    status,
+    ...(listIds.length > 0 && { lists: [...listIds] }),
+    ...(warnings.length > 0 && { warnings: [...warnings] }),
+  };
 }
 
 const acceptedManySchema = z

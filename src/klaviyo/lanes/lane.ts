@@ -97,6 +97,9 @@ export function createSingleBody(type: string): RequestBody {
 /** The longest name of a list and the longest `custom_source`, both with JSON's escapes. */
 const maxGroupBytes = 2500;
 
+/** As `src/ingest/schema.ts` accepts them. */
+const maxListIdChars = 40;
+
 /** The body of a subscription job. The group of the stored payloads says what they have in common. */
 export function createSubscriptionBody(type: string): RequestBody {
   const toEmpty = ({ listId, isHistorical, customSource }: SubscriptionGroup): string =>
@@ -120,6 +123,28 @@ export function createSubscriptionBody(type: string): RequestBody {
       const [first] = payloads;
       const group = first === undefined ? {} : parseSubscriptionGroup(readGroup(first));
       return joinElements(toWrapper(toEmpty(group)), payloads.map(readElement));
+    },
+    locate: createLocator('profiles'),
+  };
+}
+
+/** The body of a bulk import into one list, whose id is the group of the stored payloads. */
+export function createListImportBody(type: string): RequestBody {
+  const toEmpty = (id: string): string =>
+    JSON.stringify({
+      data: {
+        type,
+        attributes: { profiles: { data: [] } },
+        relationships: { lists: { data: [{ type: 'list', id }] } },
+      },
+    });
+  return {
+    type,
+    overheadBytes: Buffer.byteLength(toEmpty('')) + maxListIdChars,
+    join(payloads) {
+      const [first] = payloads;
+      const id = first === undefined ? '' : readGroup(first);
+      return joinElements(toWrapper(toEmpty(id)), payloads.map(readElement));
     },
     locate: createLocator('profiles'),
   };

@@ -1,5 +1,6 @@
 import type { Lane } from '../../model/lane.js';
 import { erase } from './erase.js';
+import { addToList } from './add-to-list.js';
 import { events } from './events.js';
 import type { LaneApi } from './lane.js';
 import { profiles } from './profiles.js';
@@ -19,6 +20,7 @@ export const laneApis = {
   unsuppress,
   update_profile: updateProfile,
   erase,
+  add_to_list: addToList,
 } as const satisfies Readonly<Record<Lane, LaneApi>>;
 
 /** The endpoint of a lane, without the literal types of its texts. */

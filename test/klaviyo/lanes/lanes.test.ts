@@ -98,6 +98,28 @@ describe('the body of an exact update', () => {
   });
 });
 
+describe('the body of an import into a list', () => {
+  const { join, locate, overheadBytes } = laneApis.add_to_list.body;
+  const element = '{"type":"profile","attributes":{"email":"a@klaviyo-demo.com"}}';
+  const payloadOf = (list: string): Uint8Array => toBytes(toGroupedPayload(list, element, 0));
+
+  it('has the elements of the stored payloads and the list that is their group', () => {
+    expect(toText(join([payloadOf('Y6nRLr'), payloadOf('Y6nRLr')]))).toBe(
+      `{"data":{"type":"profile-bulk-import-job","attributes":{"profiles":{"data":[${element},${element}]}},"relationships":{"lists":{"data":[{"type":"list","id":"Y6nRLr"}]}}}}`,
+    );
+  });
+
+  it('never exceeds the announced size', () => {
+    const longest = 'x'.repeat(40);
+    expect(join([payloadOf(longest)]).length).toBe(overheadBytes + element.length);
+  });
+
+  it('is located like other imports', () => {
+    const pointer = '/data/attributes/profiles/data/3/attributes/email';
+    expect(locate(pointer)).toEqual({ index: 3, pointer: '/attributes/email' });
+  });
+});
+
 describe('the body of a subscription job', () => {
   const element = '{"type":"profile","attributes":{}}';
   const join = (group: Parameters<typeof toSubscriptionGroup>[0], count = 1): unknown => {

@@ -18,13 +18,14 @@ import { append, claim, type Open, type OpenStore, wideBounds } from './harness.
 const orderedLanes = [
   'profiles',
   'update_profile',
+  'add_to_list',
   'subscribe',
   'unsubscribe',
   'suppress',
   'unsuppress',
 ] as const;
 type OrderedLane = (typeof orderedLanes)[number];
-type GroupedLane = 'subscribe' | 'unsubscribe';
+type GroupedLane = 'subscribe' | 'unsubscribe' | 'add_to_list';
 
 /** A draft whose element is the text `name`. */
 const aGroupedDraft = (
@@ -47,7 +48,7 @@ const aDraftOf = (
   { keys, group = '' }: { keys: readonly string[]; group?: string },
 ): Draft => {
   if (lane === 'profiles') return aProfile({ keys });
-  return lane === 'subscribe' || lane === 'unsubscribe'
+  return lane === 'subscribe' || lane === 'unsubscribe' || lane === 'add_to_list'
     ? aGroupedDraft(lane, { keys, group })
     : aDraft(lane, { keys });
 };
