@@ -1,7 +1,8 @@
 import { limits } from '../../ingest/limits.js';
+import { profileFieldNames } from '../../ingest/schema.js';
 import type { SourceWarning } from '../../ingest/source-entry.js';
 import { isJsonObject, stringifyJson, type JsonObject } from '../../json/json.js';
-import { asId, asList, asObject, asText, compact } from '../json.js';
+import { asId, asList, asNumeral, asObject, asText, compact } from '../json.js';
 import type { SegmentCall } from './calls.js';
 import { mergeTraits, readCallPerson } from './person.js';
 import { foldSpelling } from './spellings.js';
@@ -31,7 +32,7 @@ export type ReadProfile = {
 export function readProfile(call: SegmentCall, hasSignal: boolean): ReadProfile {
   const { context } = call;
   const consent = removeConsent(mergeTraits(call), hasSignal);
-  const exact = removePatchedFields(consent.traits, call);
+  const exact = readPatches(consent.traits, call);
   const traits = createTraitReader(exact.traits);
   traits.extract(['email']);
   traits.extract(['phone', 'phone_number'], asId);
@@ -52,6 +53,7 @@ export function readProfile(call: SegmentCall, hasSignal: boolean): ReadProfile 
     organization,
     location: omitEmptyTraits(location),
     properties: omitEmptyTraits(properties),
+    ...exact.fields,
   });
   return { entry, warnings: [...consent.warnings, ...exact.warnings] };
 }
@@ -157,22 +159,68 @@ export function removeConsent(traits: JsonObject, hasSignal: boolean): CleanedTr
   };
 }
 
-/** Options of RudderStack's Klaviyo destination that change a property of the profile instead of setting it. */
-const patches = ['fieldsToUnset', 'fieldsToAppend', 'fieldsToUnappend'] as const;
+/**
+ * Options of RudderStack's Klaviyo destination in `integrations.Klaviyo`, and the fields of an exact update
+ * that they become. They name traits: a custom property is removed, or the value of the trait is added to a
+ * list or removed from it.
+ */
+const patches = [
+  ['fieldsToUnset', 'unset'],
+  ['fieldsToAppend', 'append'],
+  ['fieldsToUnappend', 'unappend'],
+] as const;
 
-/** Removes traits that would replace the property that the call asks to change. */
-function removePatchedFields(traits: JsonObject, { integrations }: SegmentCall): CleanedTraits {
+type ReadPatches = CleanedTraits & {
+  /** `unset`, `append` and `unappend` of the profile. */
+  readonly fields: JsonObject;
+};
+
+/** Reads the changes that a call asks for. Their traits are removed, because they would replace the property. */
+function readPatches(traits: JsonObject, { integrations }: SegmentCall): ReadPatches {
   const options = asObject(integrations.Klaviyo);
-  const asked = patches.filter((name) => asList(options[name]).length > 0);
-  if (asked.length === 0) return { traits, warnings: [] };
-  const names = new Set(asked.flatMap((name) => asList(options[name]).map(asText)));
-  const left = Object.entries(traits).filter(([name]) => !names.has(name));
-  const detail = `the relay does not support ${asked.join(', ')}: these properties stay as they are in Klaviyo`;
+  const asked = patches.flatMap(([option, field]) =>
+    asList(options[option]).map((name) => ({ field, name: asText(name) ?? '' })),
+  );
+  if (asked.length === 0) return { traits, fields: {}, warnings: [] };
+  const usable = asked.filter(
+    ({ field, name }, at) =>
+      name !== '' &&
+      !profileFieldNames.has(name) &&
+      (field === 'unset' || isPatchValue(traits[name])) &&
+      // Klaviyo defines no order of two changes of one property: the first counts.
+      asked.findIndex((each) => each.name === name) === at,
+  );
+  const listNames = (wanted: string): readonly string[] =>
+    usable.flatMap(({ field, name }) => (field === wanted ? [name] : []));
+  const selectTraits = (wanted: string): JsonObject =>
+    Object.fromEntries(listNames(wanted).map((name) => [name, traits[name]]));
+  const names = new Set(asked.map(({ name }) => name));
+  const detail = 'names a field of Klaviyo, a trait without a simple value, or one trait twice';
   return {
-    traits: Object.fromEntries(left),
-    warnings: [{ code: 'patch_not_sent', pointer: '/integrations/Klaviyo', detail }],
+    traits: Object.fromEntries(Object.entries(traits).filter(([name]) => !names.has(name))),
+    fields: dropEmptyFields({
+      unset: listNames('unset'),
+      append: selectTraits('append'),
+      unappend: selectTraits('unappend'),
+    }),
+    warnings:
+      usable.length === asked.length
+        ? []
+        : [{ code: 'patch_not_sent', pointer: '/integrations/Klaviyo', detail }],
   };
 }
+
+/** Klaviyo adds to and removes from lists simple values, or lists of these. */
+function isPatchValue(value: unknown): boolean {
+  const isSimple = (each: unknown): boolean =>
+    ['string', 'boolean'].includes(typeof each) || asNumeral(each) !== undefined;
+  return Array.isArray(value) ? value.length > 0 && value.every(isSimple) : isSimple(value);
+}
+
+const dropEmptyFields = (fields: JsonObject): JsonObject =>
+  Object.fromEntries(
+    Object.entries(fields).filter(([, value]) => Object.keys(value as object).length > 0),
+  );
 
 /** Maximum characters of the removed traits in the warning. */
 const maxChars = 300;

@@ -256,16 +256,57 @@ describe('a call of a person who refused', () => {
   });
 });
 
-it('a property that a call asks to append to is not replaced', async () => {
-  const pipeline = pipelineWith(rules);
-  const integrations = {
-    Klaviyo: { fieldsToAppend: ['tags'], fieldsToUnset: ['old'], fieldsToUnappend: [] },
-  };
-  const call = anIdentify({ tags: 'vip', old: 1, plan: 'gold' }, { integrations });
-  await pipeline.send('segment', { path: '/v1/batch', body: { batch: [call] } });
-  const profile = Buffer.from(pipeline.drafts[0]?.payload ?? []).toString();
-  expect(profile).toContain('"properties":{"plan":"gold"}');
-  expect(pipeline.activity()).toContainEqual(
-    expect.objectContaining({ outcome: 'altered', reason: 'patch_not_sent' }),
-  );
+describe('the options fieldsToUnset, fieldsToAppend and fieldsToUnappend', () => {
+  /** The payload of the only draft, and the warnings. */
+  async function send(options: object, traits: object) {
+    const pipeline = pipelineWith(null);
+    const call = anIdentify(traits, { integrations: { Klaviyo: options } });
+    const accepted = await pipeline.send('segment', { path: '/v1/batch', body: { batch: [call] } });
+    const [draft] = pipeline.drafts;
+    const payload: unknown = JSON.parse(Buffer.from(draft?.payload ?? []).toString());
+    const warnings = accepted?.kind === 'accepted' ? accepted.warnings : [];
+    return { lane: draft?.lane, payload, warnings: warnings.map(({ code }) => code) };
+  }
+
+  it('become an exact update, which replaces no property', async () => {
+    const options = {
+      fieldsToUnset: ['old'],
+      fieldsToAppend: ['tags', 'sizes'],
+      fieldsToUnappend: ['colors'],
+    };
+    const traits = { old: 1, tags: 'vip', sizes: [1, 2], colors: 'red', plan: 'gold' };
+    const { lane, payload, warnings } = await send(options, traits);
+    expect(lane).toBe('update_profile');
+    expect(payload).toMatchObject({
+      attributes: { email, properties: { plan: 'gold' } },
+      meta: {
+        patch_properties: {
+          unset: ['old'],
+          append: { tags: 'vip', sizes: [1, 2] },
+          unappend: { colors: 'red' },
+        },
+      },
+    });
+    expect(warnings).toEqual([]);
+  });
+
+  it.each([
+    ['a trait without a value', { fieldsToAppend: ['absent'] }],
+    ['a trait that is an object', { fieldsToAppend: ['nested'] }],
+    ['a field of the profile', { fieldsToUnset: ['email'] }],
+    ['something that is no name', { fieldsToUnset: [7] }],
+  ])('with %s leave it out with a warning', async (_, options) => {
+    const { lane, payload, warnings } = await send(options, { nested: {}, plan: 'gold' });
+    expect(lane).toBe('profiles');
+    expect(payload).toMatchObject({ attributes: { email, properties: { plan: 'gold' } } });
+    expect(warnings).toEqual(['patch_not_sent']);
+  });
+
+  it('with one trait twice use the first of them', async () => {
+    const options = { fieldsToUnset: ['tags'], fieldsToAppend: ['tags'] };
+    const { payload, warnings } = await send(options, { tags: 'vip' });
+    expect(payload).toMatchObject({ meta: { patch_properties: { unset: ['tags'] } } });
+    expect(JSON.stringify(payload)).not.toContain('append');
+    expect(warnings).toEqual(['patch_not_sent']);
+  });
 });
