@@ -107,6 +107,7 @@ export const settingGroups = [
       'ERASE_FLUSH_INTERVAL_MS',
       'ADD_TO_LIST_FLUSH_INTERVAL_MS',
       'DELIVERY_CONCURRENCY',
+      'PROFILE_UNCHANGED_TTL',
     ],
   },
   {

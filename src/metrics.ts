@@ -107,6 +107,11 @@ export function createMetrics(version: string) {
       'lane',
     ]),
     settled: counter('settled_total', 'Envelopes settled', ['lane', 'outcome']),
+    profilesUnchanged: counter(
+      'profiles_unchanged_total',
+      'Profiles that were acknowledged without a request, because they are equal to what was delivered last (PROFILE_UNCHANGED_TTL)',
+      [],
+    ),
     redriven: counter('redriven_total', 'Dead letters put back into the buffer', ['lane']),
     flushes: counter('flushes_total', 'Batches by what closed them: count, bytes, age or drain', [
       'lane',

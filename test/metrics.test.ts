@@ -51,6 +51,7 @@ describe('the metrics of the relay', () => {
       'relay_ingest_warnings_total',
       'relay_klaviyo_revision',
       'relay_log_lines_dropped_total',
+      'relay_profiles_unchanged_total',
       'relay_redriven_total',
       'relay_source_skipped_total',
       'relay_store_accepted',

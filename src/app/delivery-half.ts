@@ -112,6 +112,10 @@ export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
     metrics: deps.metrics,
     log: deps.log,
     review: (lane, envelopes) => review(lane, envelopes, deps),
+    unchanged:
+      config.PROFILE_UNCHANGED_TTL === 0
+        ? undefined
+        : { ttlMs: config.PROFILE_UNCHANGED_TTL, maxCount: config.MEMO_MAX_COUNT },
     onFatal: deps.onFatal,
   });
   let isStarted = false;

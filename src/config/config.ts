@@ -206,7 +206,7 @@ export const settingsSchema = z.object({
       'What happens at that bound. `pause` drops none, and sends nothing until dead letters are redriven or discarded. `drop-oldest` continues, and loses the oldest',
     ),
   MEMO_MAX_COUNT: int(0, 100_000_000, 100_000).describe(
-    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices, withdrawn consents, states of consents and erasures',
+    'Number of the newest facts that are kept of each kind. Facts are what sources keep for later requests, such as the buyer of an order; kinds are deliveries, orders, payments, charges, customers, users, devices, withdrawn consents, states of consents and erasures. It also bounds what `PROFILE_UNCHANGED_TTL` keeps in memory',
   ),
   FACT_MAX_AGE: durationOrOff
     .prefault('400d')
@@ -217,6 +217,11 @@ export const settingsSchema = z.object({
     .prefault('400d')
     .describe(
       'Age at which the record of an erasure is removed: a hash, the date and counts. Receipts of what was erased end with it. A time such as `400d`, or `off`',
+    ),
+  PROFILE_UNCHANGED_TTL: durationOrZero
+    .prefault('0')
+    .describe(
+      'A profile that is equal to what this process delivered last for the person within this time is acknowledged without a request. `0`: every profile is sent. Set it only if nothing else writes the same fields to the account',
     ),
   DELIVERY_FACT_MAX_AGE: durationOrOff
     .prefault('7d')
@@ -384,6 +389,11 @@ function findContradictions(config: Config): string[] {
   }
   if (config.STORE === 'redis' && config.REDIS_URL === undefined) {
     problems.push('REDIS_URL: is required where STORE is redis');
+  }
+  if (config.STORE === 'redis' && config.PROFILE_UNCHANGED_TTL > 0) {
+    problems.push(
+      'PROFILE_UNCHANGED_TTL: must be 0 where STORE is redis, because a relay does not see what others send',
+    );
   }
   if (config.RETRY_BASE_MS > config.RETRY_MAX_DELAY_MS) {
     problems.push('RETRY_BASE_MS: must not be above RETRY_MAX_DELAY_MS');

@@ -8,10 +8,11 @@ import type { Verdict } from '../model/outcome.js';
 import { StoreUnavailableError, type SettledEnvelope } from '../model/store.js';
 import { yieldAfterLargeBatch } from '../slices.js';
 import { buildPayloads, type Batcher, type ClaimableQueues } from './batcher.js';
-import { toDelivery, type Recorder } from './delivery-record.js';
+import { toDelivery, toUnchangedDelivery, type Recorder } from './delivery-record.js';
 import type { ImportJobPoller } from './import-job-poller.js';
 import type { Diagnosis, FailedPart, Isolation } from './isolation.js';
 import {
+  judgeDelivered,
   judgeItems,
   splitBatch,
   toReturned,
@@ -22,6 +23,7 @@ import {
 } from './judge.js';
 import type { LaneHealth, LanePauses } from './lane-state.js';
 import { toRequestedPause } from './limiter/restore.js';
+import type { UnchangedProfiles } from './unchanged-profiles.js';
 import type { RejectionProber, UniformRejections } from './uniform-rejections.js';
 
 /**
@@ -56,6 +58,7 @@ export type LaneParts = {
   readonly random: () => number;
   readonly createDeliveryId: () => string;
   readonly review: Review | undefined;
+  readonly unchangedProfiles: UnchangedProfiles | undefined;
   /** Called for a bug of the relay or a store that fails: the process ends with the reason. */
   readonly onFatal: (error: unknown) => void;
 };
@@ -96,7 +99,8 @@ export async function deliverLane(
     }
     const trigger = batcher.trigger() ?? due;
     const claimed = await prober.keep(await store.claim(lane, health.bounds()));
-    const items = await reviewItems(claimed, parts);
+    const reviewed = await reviewItems(claimed, parts);
+    const items = await withoutUnchanged(reviewed, trigger, parts);
     if (items.length === 0) {
       permit.cancel();
       continue;
@@ -137,6 +141,24 @@ async function reviewItems(
     await store.settle({ lane, settled: toReturned(items) });
     return [];
   }
+}
+
+/** Acknowledges the profiles that would change nothing, and returns the other items. */
+async function withoutUnchanged(
+  items: readonly BatchItem[],
+  trigger: Trigger,
+  { lane, store, recorder, clock, unchangedProfiles, createDeliveryId }: LaneParts,
+): Promise<readonly BatchItem[]> {
+  const unchanged = unchangedProfiles?.select(lane, items) ?? [];
+  if (unchanged.length === 0) return items;
+  const settled = judgeDelivered(unchanged);
+  const envelopes = unchanged.flat();
+  const request = { id: createDeliveryId(), lane, trigger, at: clock.now(), envelopes };
+  await store.settle({ lane, settled, delivery: toUnchangedDelivery(request, settled) });
+  recorder.recordSettled(lane, settled);
+  recorder.recordUnchanged(envelopes.length);
+  const left = new Set(unchanged);
+  return items.filter((item) => !left.has(item));
 }
 
 export type Batch = {
@@ -200,7 +222,9 @@ export async function sendRequest(
 
   // Send.
   const at = clock.now();
-  const sent = await destination.send(lane, buildPayloads(items, destination), stillOwned);
+  const payloads = buildPayloads(items, destination);
+  parts.unchangedProfiles?.noteRequest(lane, items, payloads);
+  const sent = await destination.send(lane, payloads, stillOwned);
   permit.end(sent.feedback);
 
   // Judge: first the lane, then each envelope.
@@ -225,6 +249,7 @@ export async function sendRequest(
   const pause = toRequestedPause(clock, pauseMs);
   const delivery = toDelivery({ id, lane, trigger, at, envelopes, pause }, sent, settled);
   await yieldAfterLargeBatch(envelopes.length);
+  parts.unchangedProfiles?.noteVerdicts(items, settled, true);
   await store.settle({ lane, settled, delivery });
   isolation.forgetSettled(settled);
   recorder.recordSettled(lane, settled);

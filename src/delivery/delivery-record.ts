@@ -87,6 +87,29 @@ function toDeliveryResult(outcomes: readonly Outcome[]): Delivery['result'] {
   }
 }
 
+/** Pure: the entry of profiles that were acknowledged without a request. */
+export function toUnchangedDelivery(
+  { envelopes, ...facts }: Omit<RequestFacts, 'pause'>,
+  settled: readonly SettledEnvelope[],
+): Delivery {
+  const count = countVerdicts(settled);
+  return {
+    ...facts,
+    durationMs: 0,
+    count: envelopes.length,
+    bytes: 0,
+    status: null,
+    attempt: 1 + envelopes.reduce((most, { attempts }) => Math.max(most, attempts), 0),
+    result: 'unchanged',
+    delivered: count.delivered,
+    merged: count.merged,
+    retried: 0,
+    deadLettered: 0,
+    reason: null,
+    importJob: null,
+  };
+}
+
 /** Pure: the entry of a request after its import job has ended. */
 export function toEndedDelivery(
   delivery: Delivery,
@@ -128,6 +151,8 @@ export type Recorder = {
   recordSettled(lane: Lane, settled: readonly SettledEnvelope[]): void;
   recordSplit(lane: Lane, method: SplitMethod): void;
   recordImportEnd(delivery: Delivery): void;
+  /** Profiles that were acknowledged without a request. */
+  recordUnchanged(count: number): void;
 };
 
 export function createRecorder({
@@ -172,6 +197,9 @@ export function createRecorder({
         const fields = { lane, count: deadLettered, reason: code };
         log.warn(fields, `gave up on ${count}: ${redactText(detail)}`);
       }
+    },
+    recordUnchanged(count) {
+      metrics.profilesUnchanged.inc(count);
     },
     recordSplit(lane, method) {
       metrics.splits.inc({ lane, method });

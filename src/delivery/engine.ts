@@ -13,6 +13,7 @@ import { Isolation } from './isolation.js';
 import { FailureHistory, type RetryPolicy } from './judge.js';
 import { createLaneLimiter } from './limiter/lane-limiter.js';
 import { LaneHealth, LanePauses, type Pause } from './lane-state.js';
+import { UnchangedProfiles, type UnchangedProfilesOptions } from './unchanged-profiles.js';
 import { RejectionProber, UniformRejections } from './uniform-rejections.js';
 
 /**
@@ -27,6 +28,7 @@ import { RejectionProber, UniformRejections } from './uniform-rejections.js';
  * | isolation.ts          | finds a record that makes requests fail without being named              |
  * | uniform-rejections.ts | keeps envelopes when Klaviyo rejects everything for one reason           |
  * | import-job-poller.ts  | polls the jobs that Klaviyo made of accepted requests                    |
+ * | unchanged-profiles.ts | finds profiles whose request would change nothing                        |
  * | delivery-record.ts    | the delivery log, log lines and metrics                                  |
  * | limiter/              | when a request may leave                                                 |
  *
@@ -71,6 +73,8 @@ export type EngineDeps = {
   readonly log: DeliveryLogger;
   /** Absent: every claimed envelope is sent. */
   readonly review?: Review;
+  /** PROFILE_UNCHANGED_TTL in ms, and the bound of what is kept for it. Absent: every profile is sent. */
+  readonly unchanged?: Pick<UnchangedProfilesOptions, 'ttlMs' | 'maxCount'> | undefined;
   readonly onFatal: (error: unknown) => void;
 };
 
@@ -85,7 +89,10 @@ export function createEngine(deps: EngineDeps): Engine {
   const recorder = createRecorder({ clock, metrics: deps.metrics, log });
   const createDeliveryId = createDeliveryIds(clock, random);
   const failureHistory = new FailureHistory({ clock, maxAgeMs: policy.maxAgeMs });
+  const unchangedProfiles =
+    deps.unchanged && new UnchangedProfiles({ ...deps.unchanged, clock, destination });
   const poller = new ImportJobPoller({
+    unchangedProfiles,
     store,
     destination,
     limiter: deps.limiter,
@@ -160,6 +167,7 @@ export function createEngine(deps: EngineDeps): Engine {
       random,
       createDeliveryId,
       review: deps.review,
+      unchangedProfiles,
       onFatal,
     };
     return parts;

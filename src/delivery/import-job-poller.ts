@@ -20,6 +20,7 @@ import { toEndedDelivery, type Recorder } from './delivery-record.js';
 import { judgeItems, splitBatch, type FailureHistory, type RetryPolicy } from './judge.js';
 import { toRequestedPause } from './limiter/restore.js';
 import { Signal } from './signal.js';
+import type { UnchangedProfiles } from './unchanged-profiles.js';
 import type { UniformRejections } from './uniform-rejections.js';
 
 /**
@@ -53,6 +54,7 @@ export type ImportJobPollerDeps = {
   readonly policy: RetryPolicy;
   readonly failureHistory: FailureHistory;
   readonly uniformRejections: (lane: Lane) => UniformRejections;
+  readonly unchangedProfiles: UnchangedProfiles | undefined;
   readonly clock: Clock;
   readonly random: () => number;
   readonly signal: AbortSignal;
@@ -327,6 +329,7 @@ export class ImportJobPoller {
     const { settled, pauseMs } = uniformRejections.filterRejections(verdicts, 'job');
     if (pauseMs > 0) limiter.pause(lane, pauseMs);
     const ended = toEndedDelivery(delivery, job, settled);
+    this.#deps.unchangedProfiles?.noteVerdicts(items, settled, job.status === 'complete');
     await store.settle({ lane, settled, delivery: ended });
     recorder.recordSettled(lane, settled);
     recorder.recordImportEnd(ended);

@@ -105,6 +105,15 @@ export function judgeItems(
   return settled;
 }
 
+/** The verdicts of items that Klaviyo has. */
+export const judgeDelivered = (items: readonly BatchItem[]): readonly SettledEnvelope[] =>
+  items.flatMap((item) =>
+    item.map((envelope, index) => ({
+      envelope,
+      verdict: index === item.length - 1 ? delivered : merged,
+    })),
+  );
+
 /** Constants, because most envelopes get one of them. */
 const delivered: Verdict = { kind: 'ack', as: 'delivered' };
 const merged: Verdict = { kind: 'ack', as: 'merged' };

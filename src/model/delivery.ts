@@ -5,7 +5,10 @@ import type { Reason } from './outcome.js';
 /** Why a batch was closed: by its count, its bytes, its age, or because the relay drains. */
 export type Trigger = 'size' | 'bytes' | 'time' | 'drain';
 
-/** One request to Klaviyo, as the delivery log keeps it. */
+/**
+ * One request to Klaviyo, as the delivery log keeps it. With the result `unchanged` no request was made:
+ * the profiles are equal to what was delivered last.
+ */
 export type Delivery = {
   readonly id: string;
   readonly lane: Lane;
@@ -21,7 +24,8 @@ export type Delivery = {
   readonly status: number | null;
   /** The highest attempt number among the envelopes; the first attempt is 1. */
   readonly attempt: number;
-  readonly result: 'delivered' | 'pending' | 'partial' | 'retried' | 'rejected' | 'blocked';
+  readonly result:
+    'delivered' | 'pending' | 'partial' | 'retried' | 'rejected' | 'blocked' | 'unchanged';
   readonly delivered: number;
   readonly merged: number;
   readonly retried: number;

@@ -255,6 +255,15 @@ it('WAITING_MAX_AGE is a time with its unit, or 0', () => {
   }
 });
 
+it('PROFILE_UNCHANGED_TTL is a time, off by default, and only for a relay that sees all deliveries', () => {
+  expect(loadConfig(key).PROFILE_UNCHANGED_TTL).toBe(0);
+  const on = { ...key, PROFILE_UNCHANGED_TTL: '7d' };
+  expect(loadConfig(on).PROFILE_UNCHANGED_TTL).toBe(7 * 86_400_000);
+  expect(problemsOf({ ...on, STORE: 'redis', REDIS_URL: 'redis://127.0.0.1:6379' })).toEqual([
+    expect.stringContaining('PROFILE_UNCHANGED_TTL: must be 0 where STORE is redis'),
+  ]);
+});
+
 describe('a number', () => {
   it('has a default where it is not set', () => {
     const config: Record<string, unknown> = loadConfig(key);
@@ -267,7 +276,8 @@ describe('a number', () => {
     const absent = { MAX_BUFFER_COUNT: '1', MAX_BUFFER_BYTES: '1000000' };
     const config = Object.entries(loadConfig({ ...key, ...absent }));
     const found = config.filter(([, value]) => typeof value === 'number').map(([name]) => name);
-    const numbersFound = found.filter((name) => !(name in durations) && name !== 'WAITING_MAX_AGE');
+    const orZero = ['WAITING_MAX_AGE', 'PROFILE_UNCHANGED_TTL'];
+    const numbersFound = found.filter((name) => !(name in durations) && !orZero.includes(name));
     expect(numbersFound.sort()).toEqual(Object.keys(numbers).sort());
   });
 

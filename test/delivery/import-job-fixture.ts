@@ -87,6 +87,7 @@ export function createUnderTest(
       metrics: createMetrics('test'),
       log: { info: write, warn: write },
     }),
+    unchangedProfiles: undefined,
     policy: { baseMs: 500, maxDelayMs: 4000, maxAttempts: 0, maxAgeMs: 0 },
     failureHistory: new FailureHistory({ clock, maxAgeMs: 0 }),
     clock,

@@ -50,11 +50,13 @@ export async function restoreRequests(options: RestoreRequestsOptions): Promise<
         { limit: Math.min(pageSize, mostPerWindow - found), cursor: cursor ?? undefined },
       );
       // A wall clock that was set back must not move a request into the future.
-      const endedAgoMs = page.data.map(({ at, durationMs }) => Math.max(0, now - at - durationMs));
+      const endedAgoMs = page.data
+        .filter(({ result }) => result !== 'unchanged')
+        .map(({ at, durationMs }) => Math.max(0, now - at - durationMs));
       limiter.addEndedRequests(lane, endedAgoMs);
       const shared = findSharedEndpoint(lane);
       if (shared !== null) limiter.addEndedRequests(shared, endedAgoMs);
-      found += page.data.length;
+      found += endedAgoMs.length;
       cursor = page.next;
     } while (cursor !== null && found < mostPerWindow);
     if (found > 0) limiter.addEndedRequests(lane, Array<number>(unknown).fill(0));

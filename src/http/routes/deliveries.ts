@@ -16,7 +16,15 @@ import {
   toReasonOrNull,
 } from './schema-parts.js';
 
-const resultSchema = z.enum(['delivered', 'pending', 'partial', 'retried', 'rejected', 'blocked']);
+const resultSchema = z.enum([
+  'delivered',
+  'pending',
+  'partial',
+  'retried',
+  'rejected',
+  'blocked',
+  'unchanged',
+]);
 
 const { lane, since, until } = filterQuery;
 const deliveriesQuery = z.strictObject({
