@@ -114,6 +114,7 @@ function readStoreCounts(text: string): Record<Lane, LaneCounts> {
     delivered: read(`relay_store_settled{lane="${lane}",outcome="delivered"}`),
     merged: read(`relay_store_settled{lane="${lane}",outcome="merged"}`),
     deadLettered: read(`relay_store_settled{lane="${lane}",outcome="dead_lettered"}`),
+    erased: read(`relay_store_settled{lane="${lane}",outcome="erased"}`),
     buffered: read(`relay_buffer_envelopes{lane="${lane}"}`),
   });
   return mapLanes(of);

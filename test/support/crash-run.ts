@@ -63,6 +63,7 @@ export const createFaultRules = (kills: number): readonly FaultRule[] => [
   { endpoint: 'unsubscribe', probability: 0.3, status: 503 },
   { endpoint: 'profile-import', probability: 0.3, status: 503 },
   { endpoint: 'suppress', probability: 0.3, status: 503 },
+  { endpoint: 'deletion', probability: 0.3, status: 503 },
   { endpoint: 'unsuppress', probability: 0.3, status: 503 },
   { endpoint: 'any', probability: 0.3, delayMs: 30 },
 ];

@@ -2,7 +2,7 @@ import { stringifyJson } from '../../src/json/json.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { Ledger } from './ledger.js';
 import { below, makeEvent, makeUpdate, personCount, pick, type Random } from './seeded-load.js';
-import { makeAction, subscriberCount } from './subscribers.js';
+import { firstLeaver, makeAction, subscriberCount, toLastStep } from './subscribers.js';
 
 export type PostResponse = { readonly status: number; readonly text: string };
 
@@ -19,12 +19,17 @@ export type PostersOptions = {
   readonly stopping: AbortSignal;
 };
 
-type Poster = PostersOptions & { readonly random: Random; readonly nextEvent: () => number };
+type Poster = PostersOptions & {
+  readonly random: Random;
+  readonly nextEvent: () => number;
+  readonly nextLeaver: () => number;
+};
 
 const maxBatch = 20;
 const updaterCount = 4;
 const actorCount = 3;
 const maxActions = 8;
+const leaverShare = 0.4;
 const repeatShare = 0.05;
 
 /**
@@ -33,9 +38,16 @@ const repeatShare = 0.05;
  */
 export async function runPosters(options: PostersOptions): Promise<void> {
   let events = 0;
+  let leavers = 0;
   const nextEvent = (): number => events++;
+  const nextLeaver = (): number => leavers++;
   const createPoster = (number: number): Poster => {
-    return { ...options, random: createSeededRandom(options.seed + number * 31), nextEvent };
+    return {
+      ...options,
+      random: createSeededRandom(options.seed + number * 31),
+      nextEvent,
+      nextLeaver,
+    };
   };
   await Promise.all([
     ...[1, 2, 3].map((number) => untilStopped(createPoster(number), postOneEvent)),
@@ -109,8 +121,12 @@ async function postUpdates(poster: Poster, share: number): Promise<void> {
 async function postActions(poster: Poster, share: number): Promise<void> {
   const { seed, ledger, random } = poster;
   const ownCount = Math.ceil((subscriberCount - share) / actorCount);
-  const subscriber = below(random, ownCount) * actorCount + share;
-  for (let left = 1 + below(random, maxActions); left > 0; left--) {
+  const isLeaver = random() < leaverShare;
+  const subscriber = isLeaver
+    ? firstLeaver + poster.nextLeaver()
+    : below(random, ownCount) * actorCount + share;
+  const count = isLeaver ? toLastStep(seed, subscriber) + 1 : 1 + below(random, maxActions);
+  for (let left = count; left > 0; left--) {
     const { path, body } = makeAction(seed, subscriber, ledger.recordSentAction(subscriber));
     ledger.recordAcknowledgedAction((await post(poster, path, body)).id);
   }

@@ -36,6 +36,7 @@ export type LaneCounts = {
   readonly delivered: number;
   readonly merged: number;
   readonly deadLettered: number;
+  readonly erased: number;
   readonly buffered: number;
 };
 
@@ -149,18 +150,20 @@ export function readLaneCounts(text: string): Record<Lane, LaneCounts> {
     delivered: lines.get(`relay_settled_total{lane="${lane}",outcome="delivered"}`) ?? 0,
     merged: lines.get(`relay_settled_total{lane="${lane}",outcome="merged"}`) ?? 0,
     deadLettered: lines.get(`relay_settled_total{lane="${lane}",outcome="dead_lettered"}`) ?? 0,
+    erased: lines.get(`relay_settled_total{lane="${lane}",outcome="erased"}`) ?? 0,
     buffered: lines.get(`relay_buffer_envelopes{lane="${lane}"}`) ?? 0,
   });
   return mapLanes(of);
 }
 
-/** Returns true if accepted = delivered + merged + dead-lettered + buffered. */
+/** Returns true if accepted = delivered + merged + dead-lettered + erased + buffered. */
 export function isConserved({
   accepted,
   delivered,
   merged,
   deadLettered,
+  erased,
   buffered,
 }: LaneCounts): boolean {
-  return accepted === delivered + merged + deadLettered + buffered;
+  return accepted === delivered + merged + deadLettered + erased + buffered;
 }

@@ -22,6 +22,7 @@ const noCounts: LaneCounts = {
   delivered: 0,
   merged: 0,
   deadLettered: 0,
+  erased: 0,
   buffered: 0,
 };
 
@@ -39,14 +40,15 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   const name = (lane: Lane, part: string): string => `{${prefix}}:${lane}:${part}`;
 
   const readCountsOf = async (lane: Lane): Promise<LaneCounts> => {
-    const fields = ['accepted', 'delivered', 'merged', 'buried', 'count'];
+    const fields = ['accepted', 'delivered', 'merged', 'buried', 'erased', 'count'];
     const reply = await connection.call('HMGET', name(lane, 'stats'), ...fields);
-    const [accepted, delivered, merged, deadLettered, buffered] = toNumbers(reply);
+    const [accepted, delivered, merged, deadLettered, erased, buffered] = toNumbers(reply);
     return {
       accepted: accepted ?? 0,
       delivered: delivered ?? 0,
       merged: merged ?? 0,
       deadLettered: deadLettered ?? 0,
+      erased: erased ?? 0,
       buffered: buffered ?? 0,
     };
   };

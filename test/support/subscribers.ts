@@ -2,7 +2,7 @@ import { isJsonObject, type JsonObject } from '../../src/json/json.js';
 import type { ConsentRecord } from '../../src/sandbox/consent.js';
 import { createSeededRandom } from '../../src/sandbox/faults.js';
 import type { ProfileView, SandboxState } from '../../src/sandbox/snapshot.js';
-import { pick } from './seeded-load.js';
+import { below, pick } from './seeded-load.js';
 
 /**
  * A load for all lanes, beside `seeded-load.ts`: each subscriber does one thing after the other, in an order
@@ -10,6 +10,16 @@ import { pick } from './seeded-load.js';
  * for a subscriber. So every exchange of their order across lanes stays visible.
  */
 export const subscriberCount = 9;
+
+/**
+ * From this number on, a subscriber is erased after a few steps and does nothing afterwards: Klaviyo deletes a
+ * person some time after the request, with whatever it got meanwhile.
+ */
+export const firstLeaver = 1000;
+
+/** The step in which a subscriber is erased; Infinity for one that stays. */
+export const toLastStep = (seed: number, subscriber: number): number =>
+  subscriber < firstLeaver ? Infinity : 1 + below(createSeededRandom(seed + subscriber * 7901), 8);
 
 /** What a subscriber does in one step. */
 type ActionKind =
@@ -23,7 +33,8 @@ type ActionKind =
   | 'clear'
   | 'append'
   | 'suppress'
-  | 'unsuppress';
+  | 'unsuppress'
+  | 'erase';
 
 export type Action = {
   readonly kind: ActionKind;
@@ -54,7 +65,7 @@ const kinds: readonly ActionKind[] = [
 
 export function makeAction(seed: number, subscriber: number, step: number): Action {
   const random = createSeededRandom(seed + (subscriber + 1) * 1_000_033 + step * 7907);
-  const kind = pick(random, kinds);
+  const kind = step < toLastStep(seed, subscriber) ? pick(random, kinds) : 'erase';
   const list = pick(random, lists);
   const person = { email: toEmail(subscriber) };
   switch (kind) {
@@ -91,6 +102,8 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
       return { kind, path: '/v1/suppressions', body: person };
     case 'unsuppress':
       return { kind, path: '/v1/unsuppressions', body: person };
+    case 'erase':
+      return { kind, path: '/v1/erasures', body: person };
   }
 }
 
@@ -134,14 +147,15 @@ export function toExpectedSubscriber(
 ): ExpectedSubscriber {
   let state = unknownSubscriber;
   let hasWithdrawn = false;
-  const events: string[] = [];
-  const withdrawn: string[] = [];
+  let events: string[] = [];
+  let withdrawn: string[] = [];
   for (let step = 0; step < steps; step++) {
     const { kind, body } = makeAction(seed, subscriber, step);
     if (kind === 'event') events.push(String(body.insert_id));
     else if (kind === 'import' && hasWithdrawn) withdrawn.push(String(body.consented_at));
     else state = applyAction(state, { kind, path: '', body });
     hasWithdrawn ||= kind === 'unsubscribe';
+    if (kind === 'erase') [events, withdrawn, hasWithdrawn] = [[], [], false];
   }
   return { state, events, withdrawn };
 }
@@ -184,6 +198,8 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
       return { ...state, suppressions: withMember(state.suppressions, 'USER_SUPPRESSED') };
     case 'unsuppress':
       return { ...state, suppressions: without(state.suppressions, 'USER_SUPPRESSED') };
+    case 'erase':
+      return unknownSubscriber;
     case 'event':
       return state;
   }
@@ -202,6 +218,18 @@ function withMember(names: readonly string[], name: string): readonly string[] {
 
 function without(names: readonly string[], name: string): readonly string[] {
   return names.filter((each) => each !== name);
+}
+
+/** Returns the number of events of the subscribers that are erased. */
+export function countLeaverEvents(seed: number, steps: ReadonlyMap<number, number>): number {
+  let count = 0;
+  for (const [subscriber, done] of steps) {
+    if (subscriber < firstLeaver) continue;
+    for (let step = 0; step < done; step++) {
+      if (makeAction(seed, subscriber, step).kind === 'event') count++;
+    }
+  }
+  return count;
 }
 
 /** Returns a sentence for each subscriber whose state, events or dead letters at Klaviyo are wrong. */
@@ -229,6 +257,11 @@ export function findSubscriberProblems(
     if (is !== must) problems.push(`subscriber ${subscriber} is ${is} and not ${must}`);
     eventCount += expected.events.length;
     for (const id of expected.events) if (!events.has(id)) problems.push(`event ${id} is lost`);
+    if (count > toLastStep(seed, subscriber)) {
+      if (profiles.has(email)) problems.push(`subscriber ${subscriber} was erased and is there`);
+      if (found.deadLetters.some((text) => text.includes(email)))
+        problems.push(`subscriber ${subscriber} was erased and is a dead letter`);
+    }
     withdrawnCount += expected.withdrawn.length;
     for (const at of expected.withdrawn) {
       const isThere = found.deadLetters.some((text) => text.includes(email) && text.includes(at));
