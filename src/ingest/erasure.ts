@@ -53,14 +53,30 @@ export async function erasePerson(erasure: Envelope, deps: EraserDeps): Promise<
       return left;
     }
     await putRecords(toErasedFacts(removable, erasure, deps.clock.now()), store);
-    const counts = await store.erase(removable);
-    onErased(removable.envelopes.map(({ id }) => id));
-    for (const lane of storeLanes) {
-      metrics.settled.inc({ lane, outcome: 'erased' }, counts.envelopes[lane]);
+    for (const step of toSteps(removable)) {
+      const counts = await store.erase(step);
+      onErased(step.envelopes.map(({ id }) => id));
+      for (const lane of storeLanes) {
+        metrics.settled.inc({ lane, outcome: 'erased' }, counts.envelopes[lane]);
+      }
+      await recordErasure(erasure, person, { counts: toRemovedCounts(counts), deps });
     }
-    await recordErasure(erasure, person, { counts: toRemovedCounts(counts), deps });
   }
   return left;
+}
+
+/** A store removes as many envelopes of one lane at once, so that each step is counted when it is done. */
+const envelopesPerStep = 100;
+
+function* toSteps({ envelopes, deadLetters, facts }: HeldOfPerson): Iterable<HeldOfPerson> {
+  for (const lane of storeLanes) {
+    const own = envelopes.filter((each) => each.lane === lane);
+    for (let from = 0; from < own.length; from += envelopesPerStep) {
+      const some = own.slice(from, from + envelopesPerStep);
+      yield { envelopes: some, deadLetters: [], facts: [] };
+    }
+  }
+  if (deadLetters.length + facts.length > 0) yield { envelopes: [], deadLetters, facts };
 }
 
 /** The person of an erasure; null for a payload that names nobody. */

@@ -3,11 +3,14 @@ import { lanes } from '../../src/model/lane.js';
 import { createSeededRandom, type FaultRule } from '../../src/sandbox/faults.js';
 import { startRedis, type RedisServer } from '../support/redis-server.js';
 import { isConserved, startRelay, type RelayUnderTest } from '../support/relay.js';
+import { below } from '../support/seeded-load.js';
 import {
   findSubscriberProblems,
+  firstLeaver,
   isSubscriberEvent,
   makeAction,
   subscriberCount,
+  toLastStep,
 } from '../support/subscribers.js';
 
 let relay: RelayUnderTest;
@@ -69,7 +72,7 @@ function poison(
 
 const rounds = 12;
 const perRound = 60;
-const actionsPerRound = 8;
+const actionsPerRound = 6;
 
 /**
  * Posts events and profiles with some bad ones, some repeats and few identities, and what subscribers do in
@@ -113,8 +116,10 @@ async function run(store: string, script: readonly FaultRule[], seed: number): P
     acceptances += Number(response.body.accepted);
     expect((await relay.post('/v1/profiles/batch', profiles)).status).toBe(202);
     for (const { insert_id } of events) accepted.add(insert_id);
-    for (let count = 0; count < actionsPerRound; count++) {
-      const subscriber = Math.floor(random() * subscriberCount);
+    const leaver = firstLeaver + round;
+    const own = Array.from({ length: actionsPerRound }, () => below(random, subscriberCount));
+    const last = Array.from({ length: toLastStep(seed, leaver) + 1 }, () => leaver);
+    for (const subscriber of [...own, ...last]) {
       const step = steps.get(subscriber) ?? 0;
       steps.set(subscriber, step + 1);
       const { path, body } = makeAction(seed, subscriber, step);
