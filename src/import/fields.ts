@@ -9,7 +9,13 @@ export const importLanes = ['events', 'profiles'] as const satisfies readonly Po
 export type ImportLane = (typeof importLanes)[number];
 
 /** Fields that no cell has a value for, so a column with such a name is a property. */
-const structuredFields: readonly string[] = ['append', 'unappend', 'unset', 'lists'];
+const structuredFields: readonly string[] = [
+  'append',
+  'unappend',
+  'unset',
+  'lists',
+  'remove_from_lists',
+];
 
 const fields = mapPostedLanes((lane): readonly string[] =>
   Object.keys(postedSchemas[lane].shape).filter((name) => !structuredFields.includes(name)),

@@ -221,6 +221,13 @@ const patch = (description: string) =>
 const isNames = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '');
 
+/** As a custom property it would look like a removal and be none. */
+const noRemovalFromLists = checked(
+  (value): value is null => value === null,
+  'is not supported: remove the person from the list in Klaviyo',
+  { type: 'null', description: 'Not supported.' },
+);
+
 const listIdPattern = /^\w{1,40}$/;
 
 const isListIds = (value: unknown): value is readonly string[] =>
@@ -264,6 +271,7 @@ export const profileSchema = z
         'Ids of lists in Klaviyo that the person joins. This gives no consent: post a subscription for that.',
       examples: [['Y6nRLr']],
     }).nullish(),
+    remove_from_lists: noRemovalFromLists.optional(),
     unset: checked(isNames, 'must be a list of names', {
       type: 'array',
       items: { type: 'string', minLength: 1 },

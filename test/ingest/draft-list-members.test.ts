@@ -51,6 +51,20 @@ describe('the lists of a posted profile', () => {
     });
   });
 
+  it('cannot be left: the field for that is rejected and does not become a property', async () => {
+    const { accept } = createFixture();
+    const posted = JSON.stringify({ email, remove_from_lists: ['Y6nRLr'] });
+    expect(await accept.one('profiles', posted, {})).toEqual({
+      kind: 'invalid',
+      errors: [
+        {
+          pointer: '/remove_from_lists',
+          detail: 'is not supported: remove the person from the list in Klaviyo',
+        },
+      ],
+    });
+  });
+
   it('of a batch change neither its counts nor its ids', async () => {
     const { accept, drafts } = createFixture();
     const body = JSON.stringify([
