@@ -117,7 +117,8 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
       const count = payloads.length;
       const api = getLaneApi(lane);
       const backfilled = payloads.filter((payload) => isBackfilled(lane, payload)).length;
-      const needsNewRevision = payloads.some((each) => api.needsNewRevision?.(each) === true);
+      const needsNewRevision =
+        backfilled > 0 || payloads.some((each) => api.needsNewRevision?.(each) === true);
       const from = clock.monotonic();
       const resolved = await resolve(lane, payloads);
       if (resolved.kind === 'done') {

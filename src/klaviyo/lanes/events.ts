@@ -1,13 +1,11 @@
-import { isBackfilled } from '../../model/backfill.js';
 import { createBulkBody, type LaneApi } from './lane.js';
 
-/** Klaviyo's OpenAPI: bulk_create_events. */
+/** Klaviyo's OpenAPI: bulk_create_events. The client sends backfilled events under a newer revision. */
 export const events = {
   path: '/api/event-bulk-create-jobs',
   scopes: ['events:write'],
   body: createBulkBody('event-bulk-create-job', 'events-bulk-create'),
   success: 'empty',
-  needsNewRevision: (payload) => isBackfilled('events', payload),
   settings: {
     prefix: 'EVENT',
     noun: 'events',
