@@ -66,7 +66,8 @@ const sentLanes = {
     merges: false,
     isGrouped: true,
     numberedWith: 'profiles',
-    after: ['subscribe'],
+    // Klaviyo unsubscribes a person from everything who is not in the list yet.
+    after: ['subscribe', 'add_to_list'],
   },
   // A subscription lifts a suppression at Klaviyo, so the two keep their order.
   suppress: {
@@ -101,7 +102,7 @@ const sentLanes = {
     postedWith: 'profiles',
     isBeside: true,
     numberedWith: 'profiles',
-    after: ['profiles', 'update_profile'],
+    after: ['profiles', 'update_profile', 'unsubscribe'],
   },
 } as const satisfies Record<string, LaneTraits>;
 

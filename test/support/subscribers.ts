@@ -32,6 +32,7 @@ type ActionKind =
   | 'unsubscribe-list'
   | 'clear'
   | 'append'
+  | 'add'
   | 'suppress'
   | 'unsuppress'
   | 'erase';
@@ -59,7 +60,8 @@ export const isSubscriber = (email: unknown): boolean =>
 export const isSubscriberEvent = (uniqueId: string): boolean => uniqueId.startsWith('subscriber-');
 
 const kinds: readonly ActionKind[] = [
-  ...(['update', 'clear', 'append', 'event', 'subscribe', 'subscribe', 'join', 'join'] as const),
+  ...(['update', 'clear', 'append', 'add', 'add', 'event'] as const),
+  ...(['subscribe', 'subscribe', 'join', 'join'] as const),
   ...(['import', 'unsubscribe', 'unsubscribe-list', 'suppress', 'unsuppress'] as const),
 ];
 
@@ -75,6 +77,8 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
       return { kind, path: '/v1/profiles', body: { ...person, first_name: null } };
     case 'append':
       return { kind, path: '/v1/profiles', body: { ...person, append: { steps: step } } };
+    case 'add':
+      return { kind, path: '/v1/profiles', body: { ...person, lists: [list] } };
     case 'event':
       return {
         kind,
@@ -190,6 +194,8 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
       return { ...state, first_name: null };
     case 'append':
       return { ...state, steps: [...state.steps, Number(toObject(body.append).steps)] };
+    case 'add':
+      return { ...state, lists: withMember(state.lists, String(toList(body.lists)[0])) };
     case 'subscribe':
       return { ...subscribed, consentedAt: null };
     case 'import':
@@ -225,6 +231,9 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
       return state;
   }
 }
+
+const toList = (value: unknown): readonly unknown[] =>
+  Array.isArray(value) ? Array.from<unknown>(value) : [];
 
 const toObject = (value: unknown): JsonObject => (isJsonObject(value) ? value : {});
 
@@ -311,7 +320,7 @@ function toSubscriberState(profile: ProfileView | undefined): SubscriberState {
   return {
     first_name: typeof first === 'string' ? first : null,
     // Klaviyo appends a value again if the response was lost, as its API has no key for a repeat.
-    steps: [...new Set(Array.isArray(steps) ? Array.from<unknown>(steps).map(Number) : [])],
+    steps: [...new Set(toList(steps).map(Number))],
     status: record?.status ?? null,
     consentedAt: isImported ? record.consentedAt : null,
     suppressions: profile.suppressions.map(({ reason }) => reason).sort(),
