@@ -46,7 +46,7 @@ const layers = {
   },
   // The import is an HTTP client of the relay: it uses the HTTP interface and nothing behind it.
   import: { code: ['ingest', 'sources', ...leaves] },
-  demo: { code: ['app', 'config', 'sandbox', ...leaves] },
+  demo: { code: ['app', 'config', 'ingest', 'sandbox', ...leaves] },
   cli: {
     code: [
       ...['app', 'config', 'demo', 'import', 'ingest', 'klaviyo', 'redis', 'sandbox', 'sources'],

@@ -42,6 +42,7 @@ const drafting = createAccept({
   store: {
     append: (drafts) => Promise.resolve({ ok: true, envelopes: drafts.map(createEnvelope) }),
     putFacts: () => Promise.resolve({ ok: true }),
+    getFacts: (keys) => Promise.resolve(keys.map(() => null)),
   },
   ...{ clock, metrics, newId: randomUUID },
   eventRules: () => toRules('2026-07-15'),
@@ -50,7 +51,10 @@ const drafting = createAccept({
 const acceptAtOnce = {
   ...drafting,
   one: () =>
-    Promise.resolve({ kind: /** @type {const} */ ('accepted'), ...createEnvelope(), warnings: [] }),
+    Promise.resolve({
+      ...{ kind: /** @type {const} */ ('accepted'), ...createEnvelope() },
+      ...{ listIds: [], warnings: [] },
+    }),
 };
 
 const server = await createServer({
@@ -62,6 +66,7 @@ const server = await createServer({
     sources: () => [],
     ...{ receipt: notUsed, deliveries: notUsed, delivery: notUsed, deadLetters: notUsed },
     ...{ deadLetter: notUsed, redrive: notUsed, discard: notUsed },
+    ...{ person: notUsed, personByHash: notUsed },
   },
   readiness: () => ({ ready: true, checks: {} }),
   backpressure: () => null,

@@ -64,7 +64,7 @@ describe('a journal format', () => {
     expect(openAgain).toThrow('a newer klaviyo-relay (format 2; this one reads up to 1)');
   });
 
-  it('of an older relay is migrated one version at a time, each in one transaction', async () => {
+  it('of an older relay is migrated one version at a time, each in one transaction', () => {
     create();
     const taken: string[] = [];
     const step =
@@ -90,7 +90,7 @@ describe('a journal format', () => {
     expect(tables.meta.get('two')).toBe(true);
   });
 
-  it('without a migration is rejected', async () => {
+  it('without a migration is rejected', () => {
     create();
     const options = { directory, newEpoch: () => '', steps: { version: 2, migrations: {} } };
     expect(() => openFormat(tables, options)).toThrow('no longer reads');

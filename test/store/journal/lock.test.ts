@@ -17,6 +17,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
@@ -146,16 +147,13 @@ describe('the lock of a data directory', () => {
 describe.runIf(existsSync('/proc/self/fd'))('the open files of the process', () => {
   const countOpen = (): number => readdirSync('/proc/self/fd').length;
 
-  it.each([
+  it.each<[string, () => unknown]>([
     ['another process uses it', () => open()],
-    ['it holds other files', () => Promise.resolve(writeFileSync(at('precious.db'), 'data'))],
-    ['relay.lock is a directory', () => Promise.resolve(mkdirSync(at('relay.lock')))],
-    [
-      'relay.lock is of something else',
-      () => Promise.resolve(writeFileSync(at('relay.lock'), '?')),
-    ],
-    ['its journal is damaged', () => Promise.resolve(writeFileSync(at('journal.mdb'), '?'))],
-    ['its journal is a directory', () => Promise.resolve(mkdirSync(at('journal.mdb')))],
+    ['it holds other files', () => writeFile(at('precious.db'), 'data')],
+    ['relay.lock is a directory', () => mkdir(at('relay.lock'))],
+    ['relay.lock is of something else', () => writeFile(at('relay.lock'), '?')],
+    ['its journal is damaged', () => writeFile(at('journal.mdb'), '?')],
+    ['its journal is a directory', () => mkdir(at('journal.mdb'))],
   ])('stay as many if the directory cannot be used because %s', async (_name, prepare) => {
     mkdirSync(directory);
     await prepare();
