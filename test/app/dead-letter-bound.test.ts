@@ -101,7 +101,7 @@ describe('the dead letter alarm', () => {
 describe('the counters of accepted and settled envelopes', () => {
   it('continue from the history of the journal', async () => {
     const metrics = createMetrics('test');
-    const history = { accepted: 10, delivered: 4, merged: 3, deadLettered: 2 };
+    const history = { accepted: 10, delivered: 4, merged: 3, deadLettered: 2, erased: 0 };
     restoreCounters(metrics, { laneTotals: () => ({ ...history, erased: 0 }) });
     expect(readLaneCounts(await metrics.registry.metrics()).profiles).toEqual({
       ...history,

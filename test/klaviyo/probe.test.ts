@@ -70,6 +70,7 @@ describe('a probe of the scopes', () => {
       { scope: 'subscriptions:write, profiles:write', neededFor: ['suppress'] },
       { scope: 'subscriptions:read', neededFor: ['suppress', 'unsuppress'] },
       { scope: 'subscriptions:write', neededFor: ['unsuppress'] },
+      { scope: 'data-privacy:write', neededFor: ['erase'] },
     ]);
     await sandbox.close();
     await start([...needed, 'subscriptions:write']);
