@@ -47,50 +47,45 @@ export type DeliveryHalfDeps = {
 /** Time after which an erasure is tried again that waits for envelopes in flight. */
 const eraseAgainMs = 1000;
 
-const reviewers: Partial<
-  Readonly<
-    Record<
-      Lane,
-      (
-        envelopes: readonly Envelope[],
-        deps: DeliveryHalfDeps,
-      ) => Promise<ReadonlyMap<string, Verdict>>
-    >
-  >
-> = {
-  async subscribe(envelopes, { deliveryStore }) {
-    const revoked = await findRevoked(envelopes, (keys) => deliveryStore.getFacts(keys));
-    return new Map(
-      [...revoked].map(([id, reason]): [string, Verdict] => [id, { kind: 'dead-letter', reason }]),
-    );
-  },
-  async erase(envelopes, { store, clock, metrics, onErased }) {
-    const delayed = new Map<string, Verdict>();
-    for (const envelope of envelopes) {
-      const left = await erasePerson(envelope, { store, clock, metrics, onErased });
-      if (left === 0) continue;
-      const reason = {
-        code: 'waits_for_requests',
-        detail: `${left} envelopes of the person are in flight and must end first`,
-      };
-      delayed.set(envelope.id, {
-        kind: 'retry',
-        afterMs: eraseAgainMs,
-        reason,
-        countAttempt: false,
-      });
-    }
-    return delayed;
-  },
-};
+type Verdicts = ReadonlyMap<string, Verdict>;
 
-const noVerdicts: ReadonlyMap<string, Verdict> = new Map();
-
-const review = async (
+/** Returns the verdicts of the envelopes that must not be sent now, by their ids. */
+async function reviewEnvelopes(
   lane: Lane,
   envelopes: readonly Envelope[],
   deps: DeliveryHalfDeps,
-): Promise<ReadonlyMap<string, Verdict>> => reviewers[lane]?.(envelopes, deps) ?? noVerdicts;
+): Promise<Verdicts> {
+  if (lane === 'subscribe') return rejectRevoked(envelopes, deps);
+  if (lane === 'erase') return eraseOrDelay(envelopes, deps);
+  return new Map();
+}
+
+async function rejectRevoked(
+  envelopes: readonly Envelope[],
+  { deliveryStore }: DeliveryHalfDeps,
+): Promise<Verdicts> {
+  const revoked = await findRevoked(envelopes, (keys) => deliveryStore.getFacts(keys));
+  return new Map([...revoked].map(([id, reason]) => [id, { kind: 'dead-letter', reason }]));
+}
+
+/** Removes what the relay holds of each person, and delays the erasures that wait for envelopes in flight. */
+async function eraseOrDelay(
+  envelopes: readonly Envelope[],
+  { store, clock, metrics, onErased }: DeliveryHalfDeps,
+): Promise<Verdicts> {
+  const delayed = new Map<string, Verdict>();
+  for (const envelope of envelopes) {
+    const left = await erasePerson(envelope, { store, clock, metrics, onErased });
+    if (left === 0) continue;
+    const reason = {
+      code: 'waits_for_requests',
+      detail: `${left} envelopes of the person are in flight and must end first`,
+    };
+    const verdict: Verdict = { kind: 'retry', afterMs: eraseAgainMs, reason, countAttempt: false };
+    delayed.set(envelope.id, verdict);
+  }
+  return delayed;
+}
 
 /** Delivers what the store holds to Klaviyo: one loop for each lane over one limiter. */
 export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
@@ -111,7 +106,7 @@ export function createDeliveryHalf(deps: DeliveryHalfDeps): DeliveryHalf {
     random: deps.random,
     metrics: deps.metrics,
     log: deps.log,
-    review: (lane, envelopes) => review(lane, envelopes, deps),
+    review: (lane, envelopes) => reviewEnvelopes(lane, envelopes, deps),
     unchanged:
       config.PROFILE_UNCHANGED_TTL === 0
         ? undefined

@@ -33,8 +33,8 @@ import type { UniformRejections } from './uniform-rejections.js';
  *   each. The list never ends a job: a job that it no longer shows is polled, and so is each due job while
  *   the list is not worth reading (`ListPollPolicy`). Other jobs are always polled one by one.
  * - At most `maxPolls` polls run at once (`PollQueue`).
- * - A pause that Klaviyo requests applies to all polls of the endpoint (`toPollEndpoint`). Age and pause of a job are saved with its delivery,
- *   so that a restart does not lose them.
+ * - A pause that Klaviyo requests applies to all polls of the endpoint (`toPollEndpoint`). Age and pause of a
+ *   job are saved with its delivery, so that a restart does not lose them.
  * - Klaviyo keeps a job for 7 days. A job that is still open then has expired, and its envelopes are sent
  *   again.
  *

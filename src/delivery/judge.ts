@@ -105,7 +105,7 @@ export function judgeItems(
   return settled;
 }
 
-/** The verdicts of items that Klaviyo has. */
+/** The verdicts of items whose profiles Klaviyo already has. */
 export const judgeDelivered = (items: readonly BatchItem[]): readonly SettledEnvelope[] =>
   items.flatMap((item) =>
     item.map((envelope, index) => ({

@@ -4,8 +4,8 @@ import { laneTraits, storeLanes } from '../model/lane.js';
 /**
  * Encodes drafts as bytes whose memory is transferred from one thread to another without a copy.
  *
- * Little-endian, for each draft: number of the lane (1 byte), number of keys (1), each key's length (1) and bytes, payload length
- * (4) and the payload.
+ * Little-endian, for each draft: number of the lane (1 byte), number of keys (1), each key's length (1) and
+ * bytes, payload length (4) and the payload.
  */
 
 /** Bytes of a chunk. A stored draft keeps its chunk in memory, so a chunk is no larger than a block of the journal. */

@@ -57,7 +57,7 @@ type State = {
   readonly key: string;
   /** Epoch ms. Null: the source gives no time. */
   readonly decidedAt: number | null;
-  /** The time, and what was decided for whom. It holds only hashes of identifiers. */
+  /** The time, the decision, and hashes of the person's identifiers. */
   readonly value: string;
 };
 

@@ -151,7 +151,7 @@ function lacksOnlyPerson(
 ): boolean {
   if (personKeys.length === 0) return false;
   const isDecision = lane === 'subscribe' || lane === 'unsubscribe';
-  // A known person whom the channel cannot reach does not become reachable by waiting.
+  // A person who is known, but has no identifier for the channel, gets none by waiting.
   if (isDecision && (isGiven(entry.email) || isGiven(entry.phone_number))) return false;
   const named = isDecision
     ? { ...entry, ...reachable }
@@ -159,7 +159,7 @@ function lacksOnlyPerson(
   return draftEntry(lane, { value: named, errors: [] }, context).ok;
 }
 
-/** Any person whom each channel can reach. */
+/** A person with an identifier for each channel. */
 const reachable = { email: 'somebody@klaviyo-demo.com', phone_number: '+16175551212' };
 
 /** The stored form of an entry that cannot be mapped to Klaviyo's JSON. */

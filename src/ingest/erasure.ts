@@ -7,6 +7,7 @@ import type { Envelope } from '../model/envelope.js';
 import type { Fact } from '../model/fact.js';
 import { storeLanes } from '../model/lane.js';
 import {
+  maxErasedPerCall,
   StoreUnavailableError,
   type ErasedCounts,
   type HeldOfPerson,
@@ -65,14 +66,12 @@ export async function erasePerson(erasure: Envelope, deps: EraserDeps): Promise<
   return left;
 }
 
-/** A store removes as many envelopes of one lane at once, so that each step is counted when it is done. */
-const envelopesPerStep = 100;
-
+/** One lane in each step, so that each step is counted when it is done. */
 function* toSteps({ envelopes, deadLetters, facts }: HeldOfPerson): Iterable<HeldOfPerson> {
   for (const lane of storeLanes) {
     const own = envelopes.filter((each) => each.lane === lane);
-    for (let from = 0; from < own.length; from += envelopesPerStep) {
-      const some = own.slice(from, from + envelopesPerStep);
+    for (let from = 0; from < own.length; from += maxErasedPerCall) {
+      const some = own.slice(from, from + maxErasedPerCall);
       yield { envelopes: some, deadLetters: [], facts: [] };
     }
   }

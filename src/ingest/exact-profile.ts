@@ -32,7 +32,7 @@ export type ExactUpdate = {
   readonly unset: readonly string[];
 };
 
-/** Klaviyo bounds the whole request: bytes around the profile, `{"data":PROFILE}`. */
+/** Bytes of the request around the profile: `{"data":PROFILE}`. Klaviyo bounds the size of the whole request. */
 export const exactRequestBytes = 9;
 
 /**

@@ -84,7 +84,7 @@ export type Store = {
    */
   findPerson(person: PersonQuery, erasure?: Envelope): Promise<HeldOfPerson>;
   /**
-   * Removes what `findPerson` found, for good. Envelopes in flight stay, except for those of the lane
+   * Removes what `findPerson` found, for good: at most `maxErasedPerCall` envelopes. Envelopes in flight stay, except for those of the lane
    * `waiting`, which no request carries. What is no longer there is skipped.
    */
   erase(held: HeldOfPerson): Promise<ErasedCounts>;
@@ -92,6 +92,9 @@ export type Store = {
   /** Idempotent. The memory store loses what is buffered; the others keep it. */
   close(): Promise<void>;
 };
+
+/** Each erased envelope may rewrite a block of the journal, and one transaction does it for all of a call. */
+export const maxErasedPerCall = 64;
 
 /** The store cannot be reached now, and the call had no effect that counts. Calling again later is safe. */
 export class StoreUnavailableError extends Error {}

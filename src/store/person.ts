@@ -123,7 +123,7 @@ export function toErasureMark(seq: number, { events, waiting }: LastSeqs): strin
   return `#${seq}.${events}.${waiting}`;
 }
 
-/** Returns a predicate that is true for the ids of envelopes that were accepted before an erasure. */
+/** Returns a function that decides, from the id of an envelope, if it was accepted before the erasure. */
 export function createIsBefore({ keys, id }: Envelope): (lane: StoreLane, id: string) => boolean {
   const mark = keys.map((key) => markPattern.exec(key)).find((match) => match !== null);
   const [seq = fromId(id)?.seq ?? 0, events = 0, waiting = 0] = (mark ?? []).slice(1).map(Number);

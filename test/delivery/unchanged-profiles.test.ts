@@ -48,7 +48,7 @@ describe('a profile that is equal to the last one of the person', () => {
     expect(store.depth('profiles').count).toBe(0);
   });
 
-  it('is sent if the setting is off', async () => {
+  it('is sent if PROFILE_UNCHANGED_TTL is 0', async () => {
     const { append, advance, requests } = await start(() => delivered);
     for (let count = 0; count < 2; count++) {
       await append([profileOf('A')]);

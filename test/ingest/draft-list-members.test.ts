@@ -65,7 +65,7 @@ describe('the lists of a posted profile', () => {
     });
   });
 
-  it('of a batch change neither its counts nor its ids', async () => {
+  it('add nothing to the counts and the ids of a batch', async () => {
     const { accept, drafts } = createFixture();
     const body = JSON.stringify([
       { email: 'a@klaviyo-demo.com', lists: ['A', 'B'] },

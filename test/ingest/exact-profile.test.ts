@@ -151,7 +151,7 @@ describe('a posted profile', () => {
     expect(issuesOf(draft(posted))).toEqual([issue]);
   });
 
-  it('as a request of its own has at most 100,000 bytes', () => {
+  it('is rejected as an exact update if its request has more than 100,000 bytes', () => {
     const overhead = JSON.stringify({ data: readExact({ unset: ['plan'], note: '' }) }).length;
     const sized = (bytes: number): Drafted =>
       draft({ unset: ['plan'], note: 'x'.repeat(bytes - overhead) });

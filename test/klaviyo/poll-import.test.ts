@@ -447,7 +447,7 @@ describe('a poll of a suppression job', () => {
     expect(outcomes?.[0]).toMatchObject({ reason: { code: 'import_cancelled' } });
   });
 
-  it('delivers all if Klaviyo forbids to read the job', async () => {
+  it('counts all as delivered if the key may not read the job', async () => {
     page = { status: 403, body: refusal('You do not have permission.') };
     expect(await kinds()).toEqual(['delivered']);
   });

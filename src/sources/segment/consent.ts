@@ -20,7 +20,7 @@ export type ConsentSignal = {
   readonly listId: string | undefined;
 };
 
-/** Undefined if the call decides nothing, or names only channels that the relay does not have. */
+/** Returns undefined if the call has no consent, or only for channels that the relay does not support. */
 export function readConsentSignal(call: SegmentCall): ConsentSignal | undefined {
   const traits = mergeTraits(call);
   const places = [asObject(traits.properties), traits, asObject(call.integrations.Klaviyo)];

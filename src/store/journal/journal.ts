@@ -71,8 +71,6 @@ export type JournalStoreDeps = JournalOptions &
   };
 
 const unavailableRetryAfterMs = 1000;
-/** Envelopes that one transaction erases, at most: each may rewrite a block. */
-const erasedPerStep = 64;
 /** Interval at which the open files are compared with their paths, in addition to the check in each group. */
 const verifyMs = 1000;
 
@@ -279,10 +277,9 @@ export class JournalStore implements Store {
 
   async erase({ envelopes, deadLetters, facts }: HeldOfPerson): Promise<ErasedCounts> {
     const counts = { ...mapStoreLanes(() => 0) };
-    for (let from = 0; from < envelopes.length; from += erasedPerStep) {
-      const some = envelopes.slice(from, from + erasedPerStep);
+    if (envelopes.length > 0) {
       const erased = await this.#commits.change((nextTotals) =>
-        stageErasure(some, nextTotals, this.#state),
+        stageErasure(envelopes, nextTotals, this.#state),
       );
       for (const lane of erased) counts[lane]++;
     }

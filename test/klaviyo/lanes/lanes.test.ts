@@ -109,7 +109,7 @@ describe('the body of an import into a list', () => {
     );
   });
 
-  it('never exceeds the announced size', () => {
+  it('is never longer than its overhead, its elements and their commas', () => {
     const longest = 'x'.repeat(40);
     expect(join([payloadOf(longest)]).length).toBe(overheadBytes + element.length);
   });

@@ -74,7 +74,7 @@ describe('a consent that a source reports', () => {
     expect(apply({ ...on, list: 'XUepkK' }, named)).toEqual(allowed);
   });
 
-  it('joins the list of its group, and is skipped if the mapping file has no list for the group', () => {
+  it('names the list of its group, and is skipped if the mapping file has no list for the group', () => {
     const grouped = aDecision('subscribe', { group: 'vip' });
     expect(apply(on, grouped)).toEqual(['group']);
     expect(apply({ ...on, groups: { vip: 'VipLst' } }, grouped)).toEqual([

@@ -37,7 +37,7 @@ describe('the age of an envelope of this process', () => {
     expect([1, 2, 3].map(age)).toEqual([9000, 7000, 4000]);
   });
 
-  it('ignores that the wall clock differs by a second, and by no more', async () => {
+  it('ignores a jump of the wall clock by a second at most', async () => {
     accept(1, { isFirst: true });
     clock.jump(1000);
     accept(2);

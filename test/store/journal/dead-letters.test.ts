@@ -1,28 +1,23 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { JournalDeadLetters } from '../../../src/store/journal/dead-letters.js';
 import type { JournalDeadLetter } from '../../../src/store/journal/dead-letter-codec.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals, copyTotals } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
 import { aReason, toBytes } from '../../support/builders.js';
 import { createManualClock } from '../../support/manual-clock.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let letters: JournalDeadLetters;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-letters-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
   letters = new JournalDeadLetters(tables, 2);
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const aLetter = (seq: number): JournalDeadLetter => ({
   id: `ev_abcdef_${seq}`,

@@ -1,29 +1,24 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DamagedError } from '../../../src/store/journal/block.js';
 import { DedupeLog, type DedupeEntry } from '../../../src/store/journal/dedupe-log.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals, type Totals } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let clock: ManualClock;
 let totals: Totals;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-dedupe-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
   clock = createManualClock();
   totals = createTotals();
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const maxAgeMs = 10_000;
 
@@ -99,7 +94,7 @@ describe('the dedupe log after a restart', () => {
     expect(window.find(['ea'])).toBeUndefined();
   });
 
-  it('lets no event of the future live longer than its maximum age', async () => {
+  it('forgets an event with a time in the future after the maximum age', async () => {
     clock.jump(1e9);
     await add(openLog(), 1, 'ea');
     clock.jump(-1e9);

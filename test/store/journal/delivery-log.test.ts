@@ -1,31 +1,26 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import {
   JournalDeliveryLog,
   type WrittenDelivery,
 } from '../../../src/store/journal/delivery-log.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals, type Totals } from '../../../src/store/journal/totals.js';
 import { aDelivery } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let clock: ManualClock;
 let totals: Totals;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-deliveries-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
   clock = createManualClock();
   totals = createTotals();
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const openLog = (bounds = { maxCount: 1000, maxAgeMs: 10_000 }): JournalDeliveryLog =>
   new JournalDeliveryLog(tables, bounds, clock);

@@ -1,22 +1,18 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { DirectoryError, openFormat, type Migration } from '../../../src/store/journal/format.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals } from '../../../src/store/journal/totals.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
+let temporary: TemporaryTables;
 let directory: string;
 let tables: Tables;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-format-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ directory, tables } = temporary);
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const create = () => openFormat(tables, { directory, newEpoch: () => 'abcdef' });
 

@@ -1,22 +1,17 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { readFreePages, readUsedBytes } from '../../../src/store/journal/free-pages.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
 const pageBytes = 4096;
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-pages-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const inUse = (): number => {
   const { fileBytes, freeBytes } = readFreePages(tables, 0);

@@ -1,13 +1,9 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { blockingLanes, lanes, laneTraits, type StoreLane } from '../../../src/model/lane.js';
 import { createStates } from '../../../src/store/journal/backlog.js';
-import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
-import { freshKind, openTables, type Tables } from '../../../src/store/journal/tables.js';
-import { createManualClock } from '../../support/manual-clock.js';
-import { wideBounds } from '../contract/harness.js';
+import { type JournalState } from '../../../src/store/journal/journal-state.js';
+import { freshKind, type Tables } from '../../../src/store/journal/tables.js';
+import { createEmptyState, openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
 const smallLanes = lanes.filter((lane) => laneTraits[lane].numberedWith !== undefined);
 const largeLanes = lanes.filter((lane) => !smallLanes.includes(lane));
@@ -17,27 +13,16 @@ const envelopeBytes = 603;
 /** Envelopes that fit into the whole memory; each lane's share is a whole number of them. */
 const count = 8 * 10 * largeLanes.length * smallLanes.length;
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let state: JournalState;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-state-'));
-  tables = openTables(join(directory, 'journal.mdb'));
-  state = createJournalState({
-    ...wideBounds,
-    clock: createManualClock(),
-    tables,
-    epoch: 'abcdef',
-    maxWorkingSetBytes: count * envelopeBytes,
-    onClaimable: () => undefined,
-    onDeadLetterDropped: () => undefined,
-  });
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
+  state = createEmptyState(tables, { maxWorkingSetBytes: count * envelopeBytes });
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 /** Adds twice as many envelopes as the whole memory holds. Returns how many are in memory then. */
 function fill(lane: StoreLane): number {

@@ -35,7 +35,7 @@ it('the journal counts an append for its capacity before it is written', async (
   expect(results.map(({ ok }) => ok)).toEqual([true, false, false, true]);
 });
 
-it('the journal counts accepted bytes for the free space of the disk', async () => {
+it('the journal subtracts accepted bytes from the free space that it measured', async () => {
   const { store } = await open({
     reserveBytes: 50_000_000,
     freeBytes: () => Promise.resolve(50_500_000),

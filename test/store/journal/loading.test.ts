@@ -1,47 +1,30 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { laneTraits, type StoreLane } from '../../../src/model/lane.js';
 import { createStates, type LoadedBlock } from '../../../src/store/journal/backlog.js';
 import { encodeBlock } from '../../../src/store/journal/block.js';
 import { toStoredStates, type RetryState } from '../../../src/store/journal/envelope-state.js';
-import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { type JournalState } from '../../../src/store/journal/journal-state.js';
 import { loadLane, readUnfinishedImports } from '../../../src/store/journal/load-lane.js';
-import {
-  freshKind,
-  openTables,
-  redrivenKind,
-  type Tables,
-} from '../../../src/store/journal/tables.js';
+import { freshKind, redrivenKind, type Tables } from '../../../src/store/journal/tables.js';
 import { createLaneTotals } from '../../../src/store/journal/totals.js';
 import { aDelivery, bounds, startMs, toBytes } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
-import { wideBounds } from '../contract/harness.js';
+import { createEmptyState, openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let clock: ManualClock;
 let state: JournalState;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-loading-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
   clock = createManualClock();
-  state = createJournalState({
-    ...wideBounds,
-    clock,
-    tables,
-    epoch: 'abcdef',
-    maxWorkingSetBytes: 1_000_000,
-    onClaimable: () => undefined,
-    onDeadLetterDropped: () => undefined,
-  });
+  state = createEmptyState(tables, { clock });
 });
 afterEach(async () => {
   for (const { workingSet } of Object.values(state.lanes)) workingSet.queue.close();
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
+  await temporary.close();
 });
 
 const toBlock = (lane: StoreLane, kind: number, seq: number): LoadedBlock => ({
@@ -195,7 +178,7 @@ describe('a redriven envelope', () => {
   });
 });
 
-describe('an envelope that may have to wait for another lane', () => {
+describe('an envelope of a lane that waits for another lane', () => {
   const find = () =>
     state.order.findEarlier('subscribe', { seq: 7, keys: ['other'], payload: toBytes('{}') });
 

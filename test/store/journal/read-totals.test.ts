@@ -1,29 +1,19 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { laneTraits, type StoreLane } from '../../../src/model/lane.js';
 import { encodeBlock } from '../../../src/store/journal/block.js';
 import { readTotals } from '../../../src/store/journal/read-totals.js';
-import {
-  freshKind,
-  openTables,
-  redrivenKind,
-  type Tables,
-} from '../../../src/store/journal/tables.js';
+import { freshKind, redrivenKind, type Tables } from '../../../src/store/journal/tables.js';
 import { copyTotals, createLaneTotals, createTotals } from '../../../src/store/journal/totals.js';
+import { openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-totals-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 /** Writes the totals without some lanes, as a version without these lanes does. */
 async function putWithout(...absent: readonly StoreLane[]): Promise<void> {

@@ -1,39 +1,25 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Draft } from '../../../src/model/envelope.js';
 import { toKeyedFact } from '../../../src/store/journal/fact.js';
-import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { type JournalState } from '../../../src/store/journal/journal-state.js';
 import { stageAppends } from '../../../src/store/journal/stage-appends.js';
 import { countDraftBytes, countIntakeBytes } from '../../../src/store/journal/stage-intake.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { copyTotals, createTotals } from '../../../src/store/journal/totals.js';
 import { anEvent, aProfile, aReason, someEvents } from '../../support/builders.js';
-import { createManualClock } from '../../support/manual-clock.js';
 import { wideBounds } from '../contract/harness.js';
+import { createEmptyState, openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let state: JournalState;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-appends-'));
-  tables = openTables(join(directory, 'journal.mdb'));
-  state = createJournalState({
-    ...wideBounds,
-    clock: createManualClock(),
-    tables,
-    epoch: 'abcdef',
-    maxWorkingSetBytes: 1_000_000,
-    onClaimable: () => undefined,
-    onDeadLetterDropped: () => undefined,
-  });
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
+  state = createEmptyState(tables);
 });
-afterEach(async () => {
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
-});
+afterEach(() => temporary.close());
 
 const stage = (drafts: readonly Draft[]) =>
   stageAppends([drafts], copyTotals(createTotals()), state);
@@ -64,7 +50,7 @@ describe('staged appends', () => {
     expect(state.admission.backpressure(0, maxBytes - 2)).not.toBeNull();
   });
 
-  it('find repeats among events alone', async () => {
+  it('treat a draft with known keys as a repeat only if it is an event', async () => {
     const add = async (draft: Draft) => (await (await stage([draft])).committed())[0]?.[0];
     await add(anEvent({ keys: ['ea'] }));
     expect(await add(aProfile({ keys: ['ea'] }))).toMatchObject({ duplicate: false });

@@ -1,15 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BatchItem, Draft } from '../../../src/model/envelope.js';
 import type { Lane } from '../../../src/model/lane.js';
 import type { Verdict } from '../../../src/model/outcome.js';
 import type { Settlement } from '../../../src/model/store.js';
-import { createJournalState, type JournalState } from '../../../src/store/journal/journal-state.js';
+import { type JournalState } from '../../../src/store/journal/journal-state.js';
 import { stageAppends } from '../../../src/store/journal/stage-appends.js';
 import { stageSettlements } from '../../../src/store/journal/stage-settlements.js';
-import { openTables, type Tables } from '../../../src/store/journal/tables.js';
+import { type Tables } from '../../../src/store/journal/tables.js';
 import { createTotals, type Totals } from '../../../src/store/journal/totals.js';
 import type { Write } from '../../../src/store/journal/write.js';
 import {
@@ -27,32 +24,24 @@ import {
 } from '../../support/builders.js';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.js';
 import { wideBounds } from '../contract/harness.js';
+import { createEmptyState, openTemporaryTables, type TemporaryTables } from './temporary-tables.js';
 
-let directory: string;
+let temporary: TemporaryTables;
 let tables: Tables;
 let clock: ManualClock;
 let state: JournalState;
 let totals: Totals;
 
 beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'relay-settlements-'));
-  tables = openTables(join(directory, 'journal.mdb'));
+  temporary = openTemporaryTables();
+  ({ tables } = temporary);
   clock = createManualClock();
   totals = createTotals();
-  state = createJournalState({
-    ...wideBounds,
-    clock,
-    tables,
-    epoch: 'abcdef',
-    maxWorkingSetBytes: 1_000_000,
-    onClaimable: () => undefined,
-    onDeadLetterDropped: () => undefined,
-  });
+  state = createEmptyState(tables, { clock });
 });
 afterEach(async () => {
   for (const { workingSet } of Object.values(state.lanes)) workingSet.queue.close();
-  await tables.environment.close();
-  rmSync(directory, { recursive: true });
+  await temporary.close();
 });
 
 const run = (writes: readonly Write[]) =>
