@@ -50,7 +50,8 @@ const sentLanes = {
     idPrefix: 'pr',
     merges: true,
     importsProfiles: true,
-    after: ['update_profile'],
+    // An addition to a list has identifiers, so it could bring back a number that a later profile changes.
+    after: ['update_profile', 'add_to_list'],
   },
   subscribe: {
     number: 3,
@@ -90,7 +91,7 @@ const sentLanes = {
     merges: false,
     postedWith: 'profiles',
     numberedWith: 'profiles',
-    after: ['profiles'],
+    after: ['profiles', 'add_to_list'],
   },
   erase: { number: 10, idPrefix: 'er', merges: false, numberedWith: 'profiles', blocks: 'all' },
   add_to_list: {

@@ -120,6 +120,7 @@ describe('a running relay', () => {
       delivered: 1,
       merged: 0,
       deadLettered: 1,
+      erased: 0,
       buffered: 0,
     });
   });

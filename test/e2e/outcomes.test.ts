@@ -77,6 +77,7 @@ describe('every event is recorded exactly once after', () => {
       delivered: 20,
       merged: 0,
       deadLettered: 0,
+      erased: 0,
       buffered: 0,
     });
     expect(relay.sandbox.state().violations).toEqual([]);
@@ -165,6 +166,7 @@ describe('a 400 for 3 bad of 1,000 events', () => {
         delivered: 997,
         merged: 0,
         deadLettered: 3,
+        erased: 0,
         buffered: 0,
       });
       expect(relay.sandbox.state().violations).toEqual([]);
@@ -280,6 +282,7 @@ describe('profiles', () => {
       delivered: 250,
       merged: 0,
       deadLettered: 250,
+      erased: 0,
       buffered: 0,
     });
     const deadLetters = (await relay.get('/v1/dead-letters?lane=profiles&limit=1000')).body

@@ -262,6 +262,12 @@ export function countLeaverEvents(seed: number, steps: ReadonlyMap<number, numbe
   return count;
 }
 
+/** The subscriber whose event it is; null for any other event. */
+function toSubscriber(uniqueId: string): number | null {
+  const [, digits] = /^subscriber-(\d+)-/.exec(uniqueId) ?? [];
+  return digits === undefined ? null : Number(digits);
+}
+
 /** Returns a sentence for each subscriber whose state, events or dead letters at Klaviyo are wrong. */
 export function findSubscriberProblems(
   seed: number,
@@ -274,7 +280,9 @@ export function findSubscriberProblems(
   },
 ): readonly string[] {
   const profiles = new Map(found.klaviyo.profiles.map((each) => [each.attributes.email, each]));
-  const recorded = found.klaviyo.events.map(({ uniqueId }) => uniqueId).filter(isSubscriberEvent);
+  const recorded = found.klaviyo.events
+    .map(({ uniqueId }) => uniqueId)
+    .filter((id) => steps.has(toSubscriber(id) ?? NaN));
   const events = new Set(recorded);
   let eventCount = 0;
   let withdrawnCount = 0;
