@@ -73,6 +73,7 @@ function checkSubscribers({ seed, ledger, klaviyo, deadLetters }: Evidence): rea
   const certain = [...ledger.actions].filter(([number]) => !ledger.mayHaveLostAction(number));
   return findSubscriberProblems(seed, new Map(certain), {
     klaviyo,
+    mayRepeat: true,
     deadLetters: deadLetters
       .filter((each) => !isSeeded(each))
       .map(({ payload }) => stringifyJson(payload)),
