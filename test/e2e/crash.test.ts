@@ -25,7 +25,7 @@ describe.concurrent('a relay that is killed repeatedly under faults of Klaviyo',
     'loses, duplicates, changes and invents no record with seed %i',
     async (each) => {
       const report = await runCrashes({ seed: each, kills: 10 });
-      expect(report.problems).toEqual([]);
+      expect(report.problems, report.problems.join('\n')).toEqual([]);
       expect(report.kills).toBe(10);
       expect(report.lostResponses).toBeGreaterThan(0);
     },

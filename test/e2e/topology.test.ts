@@ -10,7 +10,7 @@ it('relays on a cluster lose, duplicate and change no record over a failover, a 
     ...{ seed: 20_260_102, kind: 'cluster', waitReplicas: 0, rates: noRates },
     draw: () => faults,
   });
-  expect(report.problems).toEqual([]);
+  expect(report.problems, report.problems.join('\n')).toEqual([]);
   expect(report.rows.map(({ fault }) => fault)).toEqual(faults);
   expect(report.rows.every(({ acknowledged, exits }) => acknowledged > 0 && exits === 0)).toBe(
     true,

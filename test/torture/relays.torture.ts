@@ -10,5 +10,5 @@ const maxMs = 12 * 60_000;
 it(`relays that share a Redis lose, duplicate and change no record over ${trials} faults with seed ${seed}`, async () => {
   const report = await runRelays({ seed, faults: trials, maxMs });
   process.stdout.write(toRelaysText(report));
-  expect(report.problems).toEqual([]);
+  expect(report.problems, report.problems.join('\n')).toEqual([]);
 });

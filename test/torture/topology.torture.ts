@@ -23,7 +23,7 @@ it.each(kinds.flatMap((kind) => waits.map((waitReplicas) => ({ kind, waitReplica
       rates: narrowRates,
     });
     process.stdout.write(toTopologyText(report));
-    expect(report.problems).toEqual([]);
+    expect(report.problems, report.problems.join('\n')).toEqual([]);
     expect(report.violations).toBe(0);
     expect(report.rows.map(({ exits }) => exits)).toEqual(report.rows.map(() => 0));
   },

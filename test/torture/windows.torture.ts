@@ -14,6 +14,6 @@ it(`three relays use the permitted rate fully and never exceed it with seed ${se
 it(`three relays never exceed the permitted rate while they and their Redis are killed with seed ${seed}`, async () => {
   const report = await runWithinWindows({ seed, faults: trials, maxMs: 12 * 60_000 });
   process.stdout.write(toRelaysText(report));
-  expect(report.problems).toEqual([]);
+  expect(report.problems, report.problems.join('\n')).toEqual([]);
   expect(report.violations).toBe(0);
 });
