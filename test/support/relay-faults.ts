@@ -2,6 +2,7 @@ import { systemClock } from '../../src/clock.js';
 import type { Fleet } from './fleet.js';
 import type { Moments } from './moments.js';
 import type { RedisServer } from './redis-server.js';
+import type { SharedBuffer } from './shared-buffer.js';
 import { below, pick, type Random } from './seeded-load.js';
 
 /**
@@ -16,6 +17,7 @@ export type RelayFaultWorld = {
   readonly random: Random;
   readonly leaseMs: number;
   readonly redis: RedisServer;
+  readonly buffer: Pick<SharedBuffer, 'untilFileRewritten'>;
   readonly fleet: Fleet;
   readonly moments: Moments;
 };
@@ -45,7 +47,8 @@ export const takeoverLogLine = 'the leases of relays ended: other relays send th
 
 /** Waits for a random moment and applies the fault. Does not wait until new relays listen. */
 export async function injectRelayFault(fault: RelayFault, world: RelayFaultWorld): Promise<void> {
-  const { random, leaseMs, redis, fleet, moments } = world;
+  const { random, leaseMs, redis, buffer, fleet, moments } = world;
+  if (fault === 'redis' || fault === 'outage') await buffer.untilFileRewritten();
   const moment = pick(random, ['acknowledged', 'arrived', 'answered']);
   await moments.after(moment, 1 + below(random, moment === 'acknowledged' ? 60 : 14));
   switch (fault) {

@@ -87,7 +87,8 @@ export async function withRelays<T>(
   act: (world: RelaysWorld) => Promise<T>,
 ): Promise<T> {
   const random = createSeededRandom(seed);
-  const leaseMs = pick(random, [1000, 2000]);
+  // Longer than a busy machine holds up the sandbox: what a dead relay has sent must arrive before its lease ends.
+  const leaseMs = pick(random, [2000, 3000]);
   const dataDir = await mkdtemp(join(tmpdir(), 'relays-'));
   const redis = await startRedis();
   const buffer = openSharedBuffer(redis.url, prefix);

@@ -2,6 +2,7 @@ import { systemClock } from '../../src/clock.js';
 import { lanes, mapLanes, type Lane } from '../../src/model/lane.js';
 import { parseRedisUrl } from '../../src/redis/address.js';
 import { createRedisConnection } from '../../src/redis/create-connection.js';
+import { readInfo } from '../../src/redis/durability.js';
 import { UnavailableError, type RedisConnection } from '../../src/redis/connection.js';
 import type { LaneCounts } from './relay.js';
 
@@ -10,6 +11,11 @@ export type SharedBuffer = {
   counts(): Promise<Readonly<Record<Lane, LaneCounts>>>;
   /** Resolves once nothing is buffered, or with a description of the rest if it does not shrink for `ms`. */
   untilEmpty(ms: number): Promise<readonly string[]>;
+  /**
+   * Resolves once a relay has had the server's file rewritten after the server's start. A second crash before
+   * that may lose what was acknowledged (ADR 24).
+   */
+  untilFileRewritten(): Promise<void>;
   /** Describes data that an empty buffer must not contain. */
   leftovers(): Promise<readonly string[]>;
   close(): Promise<void>;
@@ -84,6 +90,14 @@ export function openSharedBuffer(url: string, prefix: string): SharedBuffer {
   return {
     counts: readCounts,
     leftovers,
+    async untilFileRewritten() {
+      for (;;) {
+        const info = await readInfo(connection, 'server');
+        const rewritten = await connection.call('HGET', `{${prefix}}:meta`, 'rewrittenRun');
+        if (String(rewritten) === info.get('run_id')) return;
+        await waitBriefly(connection, key);
+      }
+    },
     async untilEmpty(ms) {
       let least = Infinity;
       let since = systemClock.monotonic();

@@ -372,8 +372,11 @@ export class Session {
   }
 
   #setOutage(outage: string | null): void {
+    const wasUp = this.isUp;
     this.#outage = outage;
     this.#report();
+    // Nothing was claimable during the outage, and the state after it may be the same as before.
+    if (this.isUp && !wasUp) for (const lane of storeLanes) this.cachedState.notify(lane);
   }
 
   #report(): void {

@@ -122,6 +122,38 @@ describe('a buffer that lost one of its keys', () => {
     },
   );
 
+  /** An exact update that waits for an earlier profile of the same person. Returns its id. */
+  async function createWaitingUpdate(): Promise<string> {
+    const profile = aProfile();
+    const update = aDraft('update_profile', { keys: profile.keys });
+    const [, id = ''] = await appendIds(under.store, [profile, update]);
+    expect(await claim(under.store, {}, 'update_profile')).toEqual([]);
+    return id;
+  }
+
+  const change = (...words: [string, string, ...string[]]): Promise<unknown> => {
+    const [command, name, ...rest] = words;
+    return under.connection.call(command, under.prefix + name, ...rest);
+  };
+
+  it('delivers what waited for an envelope of another lane that is gone', async () => {
+    const id = await createWaitingUpdate();
+    await change('XTRIM', ':profiles:queue', 'MAXLEN', '0');
+    expect(await drain()).toEqual([id]);
+  });
+
+  it('delivers what waits for nothing although each lane is consistent', async () => {
+    const id = await createWaitingUpdate();
+    await change('XTRIM', ':profiles:queue', 'MAXLEN', '0');
+    for (const name of ['count', 'bytes', 'ready', 'readyBytes'])
+      await change('HSET', ':profiles:stats', name, '0');
+    await under.session.heartbeat();
+    expect(under.reported).toContainEqual(
+      expect.stringMatching(/^keys of the buffer are gone \(1 envelopes wait for nothing\)/),
+    );
+    expect(await drain()).toEqual([id]);
+  });
+
   it('never shows less than nothing', async () => {
     await fill();
     for (const lane of lanes) {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createBatcher } from '../../../src/delivery/batcher.js';
 import { ack, aDelivery, anEvent, settledAs, someEvents } from '../../support/builders.js';
 import { createManualClock } from '../../support/manual-clock.js';
 import { startRedis, type RedisServer } from '../../support/redis-server.js';
@@ -66,6 +67,22 @@ describe('a server that is killed and started again', () => {
       deliveryId: 'dl_1',
     });
     expect(toClaimed(await claim(under.store)).flat()).toEqual(['n1', 'n2']);
+  });
+
+  it('wakes a lane that was waiting meanwhile, although nothing new was accepted', async () => {
+    const { store, clock } = under;
+    await append(store, someEvents(1));
+    await server.kill();
+    await under.store.append([anEvent()]);
+    const bounds = { maxCount: 1, maxBytes: 1000, maxAgeMs: 1000 };
+    const batcher = createBatcher({ lane: 'events', bounds, clock, store });
+    const stop = new AbortController();
+    const due = batcher.due(stop.signal);
+    await server.start();
+    await untilUp();
+    stop.abort();
+    expect(await due).toBe('size');
+    batcher.close();
   });
 
   it('ends the wait of what was delivered where the relay closes', async () => {

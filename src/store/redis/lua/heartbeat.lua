@@ -77,6 +77,7 @@ if redis.call('HEXISTS', meta, 'epoch') == 0 then
   end
   redis.call('HSET', meta, 'epoch', epoch, 'version', 1)
 end
+contradiction = contradiction or findContradiction()
 for _, lane in ipairs(lanes) do
   problem = rebuild(lane, contradiction, now) or problem
 end

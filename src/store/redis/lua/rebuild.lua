@@ -11,7 +11,7 @@
 local countedPerRun = 5000
 
 -- Describes how the keys of a lane contradict each other; nil if they do not.
-local function findContradiction(lane)
+local function findContradictionOf(lane)
   local stats = redis.call('HMGET', laneKey(lane, 'stats'), 'count', 'ready')
   local count, ready = toNumber(stats[1]), toNumber(stats[2])
   local stored = redis.call('XLEN', laneKey(lane, 'queue')) + redis.call('HLEN', laneKey(lane, 'redriven'))
@@ -30,6 +30,28 @@ local function findContradiction(lane)
   if lane == 'profiles' and held > 0 and redis.call('EXISTS', laneKey(lane, 'taken')) == 0 then
     return 'the locks of ' .. held .. ' profiles are missing'
   end
+end
+
+-- Describes how the keys of the store contradict each other; nil if they do not. Envelopes wait for those of
+-- other lanes, so a contradiction in one lane concerns all of them.
+local function findContradiction()
+  local movable, waiting = 0, 0
+  for _, lane in ipairs(lanes) do
+    local stats = laneKey(lane, 'stats')
+    if redis.call('HEXISTS', stats, 'rebuilding') == 1 then return nil end
+    local contradiction = findContradictionOf(lane)
+    if contradiction then return contradiction end
+    -- What the lane `waiting` holds is never sent, so nothing waits for it.
+    if lane ~= 'waiting' then
+      movable = movable
+        + toNumber(redis.call('HGET', stats, 'ready'))
+        + redis.call('HLEN', laneKey(lane, 'claimed'))
+        + redis.call('ZCARD', laneKey(lane, 'delayed'))
+      waiting = waiting + redis.call('ZCARD', laneKey(lane, 'waiters'))
+    end
+  end
+  if waiting > 0 and movable == 0 then return waiting .. ' envelopes wait for nothing' end
+  return nil
 end
 
 local function countEnvelopes(lane, count, bytes)
@@ -81,13 +103,12 @@ local function beginRebuild(lane, now)
   end
 end
 
--- Begins or continues the repair of a lane if it needs one. `contradiction` is one that concerns all lanes,
--- or nil. Returns why relays must wait; nil if the lane is consistent.
+-- Continues the repair of a lane, or begins it if `contradiction` is not nil. Returns why relays must wait;
+-- nil if the lane needs no repair.
 local function rebuild(lane, contradiction, now)
   local stats = laneKey(lane, 'stats')
   local countedTo = redis.call('HGET', stats, 'rebuilding')
   if not countedTo then
-    contradiction = findContradiction(lane) or contradiction
     if not contradiction then return nil end
     redis.call('HSET', storeKey('meta'), 'tear', contradiction)
     beginRebuild(lane, now)
