@@ -2,13 +2,14 @@ import { readFileSync, statSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Environment } from '../config/config.js';
 import { createAmountReader, type DecimalSign } from '../import/amounts.js';
-import { importLanes, listFieldNames, findPath } from '../import/fields.js';
+import { importLanes, type ImportLane, listFieldNames, findPath } from '../import/fields.js';
 import type { ImportOptions } from '../import/importer.js';
 import type { Mapping } from '../import/mapping.js';
 import { backfills } from '../import/post.js';
 import { formats } from '../import/rows.js';
 import { createTimeReader } from '../import/times.js';
 import { maxListed } from '../ingest/draft-many.js';
+import { entryNames } from '../ingest/schema.js';
 import { findNearName } from '../near-name.js';
 import { readArguments, suggest, UsageError } from './arguments.js';
 import { toErrorMessage } from '../error.js';
@@ -54,7 +55,7 @@ export function readImportOptions(args: string[], env: Environment): ImportComma
   }
   const delimiter = values.delimiter === undefined ? null : parseDelimiter(values.delimiter);
   const common = {
-    lane: type === undefined ? null : parseChoice('--type', type, importLanes),
+    lane: type === undefined ? null : parseType(type),
     encoding: encoding === undefined ? null : parseEncoding(encoding),
     mapping: createMapping(values),
     url: parseUrl(values.url),
@@ -150,6 +151,12 @@ function requireField(option: string, given: string): string {
   throw new UsageError(
     `${option}: unknown field ${field}${near === null ? '; a property is properties.NAME' : suggest(near)}`,
   );
+}
+
+function parseType(given: string): ImportLane | null {
+  const toName = (lane: ImportLane) => entryNames[lane].many;
+  const chosen = parseChoice('--type', given, importLanes.map(toName));
+  return importLanes.find((lane) => toName(lane) === chosen) ?? null;
 }
 
 function parseEncoding(given: string): string {

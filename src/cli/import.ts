@@ -23,14 +23,14 @@ import { readImportOptions } from './import-options.js';
 
 const help = `Usage: klaviyo-relay import FILE... [options]
 
-Posts a history of events or profiles to a running relay, in batches and in order, one file after the
-other. FILE is NDJSON or CSV, compressed with gzip or not; - is stdin. Entries that the relay rejects are
-written to a file with the reasons, and the import continues. docs/guides/import.md has recipes for the
-exports of shops and spreadsheets.
+Posts a history of events, profiles or subscriptions to a running relay, in batches and in order, one file
+after the other. FILE is NDJSON or CSV, compressed with gzip or not; - is stdin. Entries that the relay
+rejects are written to a file with the reasons, and the import continues. docs/guides/import.md has recipes
+for the exports of shops and spreadsheets.
 
 Input:
-  --type TYPE       events or profiles. Required unless the header of CSV, the first line of NDJSON,
-                    --map or --set has event_name: then the entries are events
+  --type TYPE       events, profiles or subscriptions. Required unless the header of CSV, the first line of
+                    NDJSON, --map or --set has event_name: then the entries are events
   --format FORMAT   ndjson or csv. Default: by the name of FILE (.ndjson, .jsonl, .csv or .tsv, with
                     .gz or not)
   --delimiter CHAR  the character between the cells of CSV. Default: the one in the header (, ; tab or |)
@@ -41,8 +41,8 @@ Fields:
   --set FIELD=VALUE     all entries get this value, as in --set event_name="Placed Order"
   --omit COLUMN         leave this column out
   --empty TEXT          a cell with this text counts as empty, as in --empty NULL
-  --time-format FORMAT  the format of event_time: iso (default), epoch (seconds), epoch-ms, or a
-                        pattern such as "DD/MM/YYYY HH:mm" or "M/D/YY h:mm A"
+  --time-format FORMAT  the format of event_time, and of the dates of consents: iso (default), epoch
+                        (seconds), epoch-ms, or a pattern such as "DD/MM/YYYY HH:mm" or "M/D/YY h:mm A"
   --timezone NAME       the time zone of times without an offset, such as Europe/Berlin or UTC
   --decimal SIGN        the decimal separator of amounts, . or , (without it, 1.299 is ambiguous)
 --map, --set, --omit and --empty may be repeated.
@@ -74,6 +74,11 @@ of events becomes a property, with or without "properties." before its name. Any
 becomes a custom property, and location.NAME becomes a part of the location. An empty cell is an absent
 field. value and total_amount may be formatted for people ($1,299.00, 12,50 EUR). Custom properties that
 look like a number become numbers; everything else is text. A column called properties holds JSON.
+
+Subscriptions are consents from the past. A file of subscribers has email_marketing_consent (subscribed, or
+unsubscribed and the like) with its date in email_marketing_consent_timestamp, or the same for sms, as
+Klaviyo's exports do. A consent that is unclear, or without a date in the past, is rejected; people who did
+not consent are skipped. Other columns are left out. --set list_id=ID puts the people into a list.
 
 A rejected entry is a line {"line","errors":[{"pointer","detail"}],"entry"}.
 \`jq -c .entry FILE.rejected.ndjson\` makes an input of these entries, which you can correct and import

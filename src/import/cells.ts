@@ -5,6 +5,7 @@
 
 import { isJsonObject, parseJson } from '../json/json.js';
 import type { ReadAmount } from './amounts.js';
+import { consentDateNames, consentNames, readConsent } from './consents.js';
 import { type ImportLane, isField, objectFields, type Path } from './fields.js';
 import type { CellValue, ReadTime } from './times.js';
 
@@ -45,7 +46,8 @@ function selectRead(
   }
   if (!isField(name, lane)) return readProperty;
   if (objectFields.includes(name)) return readObject;
-  if (name === 'event_time') return readTime;
+  if (name === 'event_time' || consentDateNames.includes(name)) return readTime;
+  if (consentNames.includes(name)) return readConsent;
   if (amountFields.includes(name)) return readAmount;
   if (ids.includes(name)) return readIdentifier;
   return name === 'phone_number' || name === 'order_id' ? readCode : readPlainText;

@@ -10,6 +10,7 @@ import { harmfulNames, isJsonObject, type JsonObject } from '../json/json.js';
 import { findNearName } from '../near-name.js';
 import { readCurrency } from '../sources/money.js';
 import { selectReadCell, type ReadCell } from './cells.js';
+import { checkConsentFields } from './consents.js';
 import { requirePath, readConstants } from './mapping.js';
 import type { Constant, Mapping } from './mapping.js';
 import { type ImportLane, findField, objectFields, toPropertyPath, type Path } from './fields.js';
@@ -64,6 +65,7 @@ export function createColumns(
       'the header has no event_name. If these are profiles, use --type profiles; otherwise --set event_name="Placed Order" names all events',
     );
   }
+  if (lane === 'subscribe') checkConsentFields(given);
   return {
     count: names.length,
     targets: names.map((column, index) => ({
@@ -105,9 +107,8 @@ function mapColumns(
       throw new ImportError(`two columns are called ${name}: --omit "${name}" leaves them out`);
     }
     const field = findField(name, lane);
-    return [
-      { at, path: field === null ? toPropertyPath(name, lane) : ([field] as const), from: name },
-    ];
+    const path = field === null ? toPropertyPath(name, lane) : ([field] as const);
+    return path === null ? [] : [{ at, path, from: name }];
   });
   return [...mapped, ...others]
     .sort((a, b) => a.at - b.at)

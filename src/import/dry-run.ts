@@ -75,18 +75,18 @@ export async function dryRun(options: DryRunOptions, deps: DryRunDeps): Promise<
     signal,
     encoding: options.encoding,
   });
-  const entries = await openEntries(input, options);
+  const entries = await openEntries(input, options, deps.clock);
   const { lane, columns } = entries;
   const validate = createBatchValidator(lane, deps);
   const tally = new Tally();
   const toResult = (stopped: string | null) => ({ lane, columns, stopped, ...tally.result() });
   report.begun({ lane, position: 0, counts: noCounts, size: input.file?.size ?? null });
   try {
-    const rows = prepareAll(entries.rowsAfter(start), entries);
+    const rows = prepareAll(entries.rowsAfter(start), entries, { ...start, entries: 0 });
     for await (const batch of groupIntoBatches(rows, () => batchBounds)) {
       if (signal.aborted) return toResult(stoppedBySignal);
       for (const validated of await validate(batch)) tally.add(validated);
-      const position = input.position(batch.at(-1)?.end ?? 0);
+      const position = input.position(batch.at(-1)?.after.offset ?? 0);
       report.moved({ position, counts: tally.result().counts });
     }
     return toResult(null);
@@ -180,9 +180,9 @@ class Tally {
   readonly #examples: { readonly line: number; readonly body: string }[] = [];
 
   add({ row, errors, warnings, isDuplicate }: Validated): void {
-    const { read, accepted, duplicates, refused, warned } = this.#counts;
+    const { read, accepted, duplicates, refused, skipped, warned } = this.#counts;
     const [isRejected, isWarned] = [errors.length > 0, warnings.length > 0];
-    const isAccepted = !isRejected && !isDuplicate;
+    const isAccepted = !isRejected && !isDuplicate && !row.isSkipped;
     this.#rejected.add(errors, row.line);
     this.#warned.add(warnings, row.line);
     if (isAccepted && this.#examples.length < maxExamples) {
@@ -193,6 +193,7 @@ class Tally {
       accepted: accepted + Number(isAccepted),
       duplicates: duplicates + Number(isDuplicate),
       refused: refused + Number(isRejected),
+      skipped: skipped + Number(row.isSkipped),
       warned: warned + Number(isWarned),
     };
   }

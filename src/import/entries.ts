@@ -3,6 +3,8 @@
  * times of the first rows before anything is posted.
  */
 
+import type { Clock } from '../clock.js';
+import { entryNames } from '../ingest/schema.js';
 import { isJsonObject, parseJson } from '../json/json.js';
 import { type Columns, createColumns } from './columns.js';
 import {
@@ -14,7 +16,7 @@ import {
   type Row,
   start,
 } from './rows.js';
-import { type ImportLane, findField } from './fields.js';
+import { type ImportLane, findField, importLanes, timeFields } from './fields.js';
 import { ImportError } from './import-error.js';
 import type { Input } from './input.js';
 import type { Mapping } from './mapping.js';
@@ -26,7 +28,9 @@ import {
   type Prepare,
   readAsText,
   type ReadRow,
+  type RowEntry,
 } from './prepare.js';
+import { createReadSubscriptions } from './subscriptions.js';
 
 /** The rows of an input and how to read them. */
 export type Entries = {
@@ -57,7 +61,11 @@ const lineEnd = 10;
 const maxRowsAhead = 100;
 
 /** Throws ImportError if the input or an option about it cannot be right. */
-export async function openEntries(input: Input, options: EntriesOptions): Promise<Entries> {
+export async function openEntries(
+  input: Input,
+  options: EntriesOptions,
+  clock: Pick<Clock, 'now'>,
+): Promise<Entries> {
   const { format, mapping } = options;
   const { head, chunks, close } = await peek(
     input.open(0),
@@ -78,12 +86,15 @@ export async function openEntries(input: Input, options: EntriesOptions): Promis
     const columns = format === 'csv' ? createCsvColumns(first, lane, mapping) : null;
     checkTimeOptions(columns, lane, mapping);
     const readRow =
-      columns === null ? selectNdjsonReader(first, lane, mapping) : createReadCells(columns);
+      columns === null
+        ? selectNdjsonReader(first, lane, mapping)
+        : selectCsvReader(columns, lane, clock);
     const ahead = first === null || format === 'csv' ? [] : [first];
-    if (lane === 'events' && readRow !== readAsText) {
+    const timeField = timeFields[lane];
+    if (timeField !== null && readRow !== readAsText) {
       const count = input.file === null ? 1 : maxRowsAhead;
       ahead.push(...(await readSome(rows, count - ahead.length)));
-      checkTimes(ahead, readRow, columns);
+      checkTimes(ahead, readRow, { timeField, columns });
     }
     return {
       lane,
@@ -133,7 +144,8 @@ function detectLane(first: Row | null, { format, mapping }: EntriesOptions): Imp
   const said = [...mapping.columns, ...mapping.constants].map(({ field }) => field);
   const names = first === null ? said : [...said, ...listFirstNames(first, format)];
   if (names.includes('event_name')) return 'events';
-  throw new ImportError('the lane is unknown: use --type events or --type profiles');
+  const options = importLanes.map((lane) => `--type ${entryNames[lane].many}`).join(' or ');
+  throw new ImportError(`the lane is unknown: use ${options}`);
 }
 
 function listFirstNames({ cells, text }: Row, format: Format): readonly string[] {
@@ -146,6 +158,10 @@ function createCsvColumns(first: Row | null, lane: ImportLane, mapping: Mapping)
   if (first === null) throw new ImportError('the input is empty, but CSV needs a header');
   if (first.fault !== null) throw new ImportError(`the header ${first.fault}`);
   return createColumns(first.cells, lane, mapping);
+}
+
+function selectCsvReader(columns: Columns, lane: ImportLane, clock: Pick<Clock, 'now'>): ReadRow {
+  return lane === 'subscribe' ? createReadSubscriptions(columns, clock) : createReadCells(columns);
 }
 
 function selectNdjsonReader(first: Row | null, lane: ImportLane, mapping: Mapping): ReadRow {
@@ -168,6 +184,7 @@ function checkTimeOptions(columns: Columns | null, lane: ImportLane, mapping: Ma
     );
   }
   const lacksTime =
+    lane === 'events' &&
     columns?.targets.some(({ fields }) => fields.includes('event_time')) === false &&
     !mapping.constants.some(({ field }) => field === 'event_time');
   if (lacksTime) {
@@ -180,16 +197,28 @@ function checkTimeOptions(columns: Columns | null, lane: ImportLane, mapping: Ma
 /**
  * Throws ImportError if no time of these rows can be read, which means that the options are wrong.
  */
-function checkTimes(rows: readonly Row[], readRow: ReadRow, columns: Columns | null): void {
-  const column = columns?.targets.find(({ fields }) => fields.includes('event_time'))?.column;
-  const what = column === undefined ? 'event_time' : `event_time, the column ${column},`;
+function checkTimes(
+  rows: readonly Row[],
+  readRow: ReadRow,
+  { timeField, columns }: { readonly timeField: string; readonly columns: Columns | null },
+): void {
+  const column = columns?.targets.find(({ fields }) => fields.includes(timeField))?.column;
+  const what = column === undefined ? timeField : `${timeField}, the column ${column},`;
   let wrong: string | null = null;
   for (const row of rows) {
-    const content = row.fault === null ? readRow(row) : { kind: 'text' as const };
-    if (content.kind !== 'entry' || content.entry.event_time === undefined) continue;
-    const fault = content.errors.find(({ pointer }) => pointer === '/event_time');
-    if (fault === undefined) return;
-    wrong ??= `${what} of line ${row.line} ${fault.detail}`;
+    for (const { entry, errors } of readRowEntries(row, readRow)) {
+      if (entry[timeField] === undefined) continue;
+      const fault = errors.find(({ pointer }) => pointer === `/${timeField}`);
+      if (fault === undefined) return;
+      wrong ??= `${what} of line ${row.line} ${fault.detail}`;
+    }
   }
   if (wrong !== null) throw new ImportError(wrong);
+}
+
+function readRowEntries(row: Row, readRow: ReadRow): readonly RowEntry[] {
+  if (row.fault !== null) return [];
+  const content = readRow(row);
+  if (content.kind === 'entries') return content.entries;
+  return content.kind === 'entry' ? [content] : [];
 }

@@ -10,7 +10,7 @@ import type { Issue } from '../model/outcome.js';
 import type { Entries } from './entries.js';
 import { DamagedInput } from './import-error.js';
 import type { Input } from './input.js';
-import { type Row, start } from './rows.js';
+import { type Place, type Row, start } from './rows.js';
 import { type Backfill, createPost, type Post } from './post.js';
 import type { Prepared } from './prepare.js';
 import type { Counts, Progress, ProgressFile } from './progress.js';
@@ -84,7 +84,7 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Import
   };
   const place = from.offset === 0 ? start : from;
   try {
-    const rows = prepareAll(entries.rowsAfter(place), entries);
+    const rows = prepareAll(entries.rowsAfter(place), entries, { ...place, entries: from.entries });
     for await (const batch of groupIntoBatches(rows, () => ({ maxCount, maxBytes }))) {
       // A compressed file must first be read up to the position at which the import resumes.
       begin();
@@ -113,13 +113,29 @@ export async function importRows(deps: RowsDeps, from: Progress): Promise<Import
   return { stopped: null, progress };
 }
 
+/** A position between entries: after `line` and `offset`, and after so many entries of the next row. */
+export type EntryPlace = Place & { readonly entries: number };
+
+/** An entry and the place after it. */
+export type Placed = Prepared & { readonly after: EntryPlace };
+
+/** `from`: where `rows` begin, and how many entries of the first row are left out. */
 export async function* prepareAll(
   rows: AsyncIterable<Row>,
   { prepare }: Entries,
-): AsyncGenerator<Prepared, void> {
+  from: EntryPlace,
+): AsyncGenerator<Placed, void> {
+  let before: EntryPlace = from;
   for await (const row of rows) {
+    const next: EntryPlace = { line: row.lastLine, offset: row.end, entries: 0 };
     const prepared = prepare(row);
-    if (prepared !== null) yield prepared;
+    for (let at = before.entries; at < prepared.length; at++) {
+      const one = prepared[at];
+      const isLast = at === prepared.length - 1;
+      if (one !== undefined)
+        yield { ...one, after: isLast ? next : { ...before, entries: at + 1 } };
+    }
+    before = next;
   }
 }
 
@@ -137,7 +153,7 @@ type Sent =
   | { readonly kind: 'stop'; readonly detail: string };
 
 /** Posts the rows that can be posted and returns the outcome of each row. */
-async function postPart(post: Post, part: readonly Prepared[]): Promise<Sent> {
+async function postPart(post: Post, part: readonly Placed[]): Promise<Sent> {
   const posted = part.flatMap(({ body }) => body ?? []);
   const response = posted.length === 0 ? nothing : await post(posted.join('\n'));
   switch (response.kind) {
@@ -169,12 +185,12 @@ const nothing: Extract<RelayResult, { kind: 'accepted' }> = {
 
 const createSplit = (isTooLarge: boolean): Sent => ({ kind: 'split', isTooLarge });
 
-function rejectAll(part: readonly Prepared[], detail: string): Settled {
+function rejectAll(part: readonly Placed[], detail: string): Settled {
   return createSettled(part, { ...none, rejected: new Map([[0, [{ pointer: '', detail }]]]) });
 }
 
 function createSettled(
-  part: readonly Prepared[],
+  part: readonly Placed[],
   {
     accepted,
     duplicates,
@@ -187,23 +203,24 @@ function createSettled(
 ): Settled {
   let index = 0;
   const rejectedEntries = part.flatMap((row): RejectedEntry[] => {
+    if (row.isSkipped) return [];
     const errors = row.body === null ? row.errors : rejected.get(index++);
     return errors === undefined ? [] : [{ row, errors }];
   });
   return { kind: 'settled', accepted, duplicates, warned, rejected: rejectedEntries };
 }
 
-function countLineBytes(part: readonly Prepared[]): number {
+function countLineBytes(part: readonly Placed[]): number {
   return part.reduce((sum, { bytes }) => sum + bytes + 1, 0);
 }
 
-function splitInHalves(part: readonly Prepared[]): readonly (readonly Prepared[])[] {
+function splitInHalves(part: readonly Placed[]): readonly (readonly Placed[])[] {
   const middle = Math.ceil(part.length / 2);
   return [part.slice(0, middle), part.slice(middle)];
 }
 
 type Settling = {
-  readonly part: readonly Prepared[];
+  readonly part: readonly Placed[];
   readonly sent: Settled;
   readonly progress: Progress;
 };
@@ -212,16 +229,15 @@ type Settling = {
 async function settle(deps: RowsDeps, { part, sent, progress }: Settling): Promise<Progress> {
   await deps.rejectedFile.add(sent.rejected);
   const { counts, refused } = progress;
-  const last = part.at(-1);
   const next: Progress = {
     ...progress,
-    offset: last?.end ?? progress.offset,
-    line: last?.lastLine ?? progress.line,
+    ...part.at(-1)?.after,
     counts: {
       read: counts.read + part.length,
       accepted: counts.accepted + sent.accepted,
       duplicates: counts.duplicates + sent.duplicates,
       refused: counts.refused + sent.rejected.length,
+      skipped: counts.skipped + part.filter(({ isSkipped }) => isSkipped).length,
       warned: counts.warned + sent.warned,
     },
     refused: { ...refused, bytes: deps.rejectedFile.bytes() },
@@ -237,24 +253,24 @@ export function isAbort(error: unknown): boolean {
 export type Bounds = { readonly maxCount: number; readonly maxBytes: number };
 
 /**
- * Groups rows in the order of the input. A row above the bounds is alone in its batch. `bounds` is
- * called for each row, because they may change.
+ * Groups entries in the order of the input. An entry above the bounds is alone in its batch. `bounds`
+ * is called for each entry, because they may change.
  */
-export async function* groupIntoBatches(
-  rows: AsyncIterable<Prepared>,
+export async function* groupIntoBatches<T extends Pick<Prepared, 'bytes'>>(
+  entries: AsyncIterable<T>,
   bounds: () => Bounds,
-): AsyncGenerator<readonly Prepared[], void> {
-  let batch: Prepared[] = [];
+): AsyncGenerator<readonly T[], void> {
+  let batch: T[] = [];
   let bytes = 0;
-  for await (const row of rows) {
+  for await (const entry of entries) {
     const { maxCount, maxBytes } = bounds();
-    const size = row.bytes + 1;
+    const size = entry.bytes + 1;
     if (batch.length > 0 && (batch.length >= maxCount || bytes + size > maxBytes)) {
       yield batch;
       batch = [];
       bytes = 0;
     }
-    batch.push(row);
+    batch.push(entry);
     bytes += size;
   }
   if (batch.length > 0) yield batch;

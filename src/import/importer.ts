@@ -105,7 +105,7 @@ async function begin(options: ImportOptions, deps: ImportDeps): Promise<Begun> {
   const progressFile = source.file === null ? noProgressFile : deps.progressFile;
   const saved = options.restart ? null : await progressFile.load();
   const lane = options.lane ?? saved?.lane ?? null;
-  const entries = await openEntries(source, { ...options, lane });
+  const entries = await openEntries(source, { ...options, lane }, deps.clock);
   const first = createProgress(options, source, entries);
   try {
     if (saved !== null) checkSameImport(saved, first);
@@ -169,6 +169,7 @@ function createProgress(
     input: file ?? { size: 0, modifiedMs: 0, head: '' },
     offset: start.offset,
     line: start.line,
+    entries: 0,
     counts: noCounts,
     refused: { path: rejectedPath, bytes: 0 },
     isFinished: false,

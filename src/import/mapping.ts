@@ -1,3 +1,4 @@
+import { entryNames } from '../ingest/schema.js';
 import { findNearName } from '../near-name.js';
 import { selectReadCell } from './cells.js';
 import type { CellRules } from './cells.js';
@@ -24,8 +25,9 @@ export function requirePath(option: string, field: string, lane: ImportLane): Pa
   const path = findPath(field, lane);
   if (path !== null) return path;
   const near = findNearName(field, listFieldNames(lane));
-  const hint = near === null ? '; for a property use properties.NAME' : `; did you mean ${near}?`;
-  throw new ImportError(`${option}: ${field} is not a field of ${lane}${hint}`);
+  const other = lane === 'subscribe' ? '' : '; for a property use properties.NAME';
+  const hint = near === null ? other : `; did you mean ${near}?`;
+  throw new ImportError(`${option}: ${field} is not a field of ${entryNames[lane].many}${hint}`);
 }
 
 /** A field with the same value in every entry. */

@@ -4,6 +4,7 @@
  */
 
 import { wait, type Clock } from '../clock.js';
+import { entryNames } from '../ingest/schema.js';
 import { parseRelayResponse, type RelayResult } from './relay-response.js';
 import type { ImportLane } from './fields.js';
 
@@ -75,7 +76,7 @@ function computeBackoffMs(failures: number, random: () => number): number {
 
 function createBatchUrl({ url, lane, backfill }: PostDeps): string {
   const query = lane === 'events' && backfill !== 'age' ? `?backfill=${backfill === 'all'}` : '';
-  return `${url}/v1/${lane}/batch${query}`;
+  return `${url}/v1/${entryNames[lane].many}/batch${query}`;
 }
 
 /** Never rejects: an unreachable relay is a result too. */

@@ -9,7 +9,9 @@ import {
 } from '../json/json.js';
 import type { Issue } from '../model/outcome.js';
 import { assemble, type Columns, type ReadEntry } from './columns.js';
-import { type ImportLane, type Path } from './fields.js';
+import { consentDateNames, consentNames } from './consents.js';
+import { type ImportLane, type Path, timeFields } from './fields.js';
+import { ImportError } from './import-error.js';
 import { type Mapping, readConstants } from './mapping.js';
 import type { Row } from './rows.js';
 
@@ -18,24 +20,30 @@ import type { Row } from './rows.js';
  * of the user applied, and `createPrepare` adds an id to events and rejects what cannot be posted.
  */
 
-/** A row, ready to be posted. */
-export type Prepared = Pick<Row, 'line' | 'lastLine' | 'end'> & {
-  /** One line of JSON; null if the import itself rejects the row. */
+/** An entry of a row, ready to be posted. */
+export type Prepared = Pick<Row, 'line'> & {
+  /** One line of JSON; null if the import itself rejects or skips the entry. */
   readonly body: string | null;
   /** Bytes of `body`. */
   readonly bytes: number;
-  /** Why the row is rejected; empty if it is not. */
+  /** Why the entry is rejected; empty if it is not. */
   readonly errors: readonly Issue[];
+  /** True for a person who did not consent. Nothing is posted. */
+  readonly isSkipped: boolean;
   /** The row as read; for CSV, the entry made from it. It need not be JSON. */
   readonly original: string;
 };
 
-/** Returns null for an empty row. */
-export type Prepare = (row: Row) => Prepared | null;
+/** Returns no entry for an empty row. */
+export type Prepare = (row: Row) => readonly Prepared[];
+
+/** An entry of a row that can have several. */
+export type RowEntry = ReadEntry & { readonly isSkipped?: boolean };
 
 /** The content of a row. */
 export type RowContent =
   | ({ readonly kind: 'entry' } & ReadEntry)
+  | { readonly kind: 'entries'; readonly entries: readonly RowEntry[] }
   /** The text is posted as it is. The relay validates it. */
   | { readonly kind: 'text' }
   /** All cells are empty. */
@@ -62,28 +70,52 @@ export function createReadCells({ count, read }: Columns): ReadRow {
   };
 }
 
-/** For NDJSON. Adds the fields of `--set` and converts `event_time` if options describe times. */
+/**
+ * For NDJSON. Adds the fields of `--set`, converts the time if options describe times, and makes
+ * subscriptions historical.
+ */
 export function createReadObject(mapping: Mapping, lane: ImportLane): ReadRow {
-  const constants = readConstants(mapping, lane);
-  const readsTime = mapping.hasTimeOptions && lane === 'events';
-  if (constants.length === 0 && !readsTime) return readAsText;
+  const constants = [...readConstants(mapping, lane)];
+  const forCsv = constants.find(({ path: [name] }) => isConsentField(name));
+  if (forCsv !== undefined) {
+    throw new ImportError(
+      `${forCsv.from} is for CSV: in NDJSON each line has channels and consented_at`,
+    );
+  }
+  const timeField = mapping.hasTimeOptions ? timeFields[lane] : null;
+  const isHistorical = lane === 'subscribe';
+  if (constants.length === 0 && timeField === null && !isHistorical) return readAsText;
   return ({ text }) => {
     const parsed = parseJson(text);
     if (!parsed.ok || parsed.issues.length > 0 || !isJsonObject(parsed.value)) {
       return { kind: 'text' };
     }
-    const entry = parsed.value;
+    const given = parsed.value;
+    const read = timeField === null ? null : readObjectTime(given, timeField, mapping);
     const errors: Issue[] = constants
-      .filter(({ path }) => isFilledCell(entry, path))
+      .filter(({ path }) => isFilledCell(given, path))
       .map(({ path, from }) => ({ pointer: toPointer(path), detail: `is also set by ${from}` }));
-    const time = readsTime ? toTimeText(entry.event_time) : null;
-    const read = time === null ? null : mapping.readTime(time.trim());
-    if (read?.ok === false) errors.push({ pointer: '/event_time', detail: read.detail });
-    if (errors.length > 0) return { kind: 'entry', entry, errors };
-    const timed = read?.ok === true ? { ...entry, event_time: read.value } : entry;
-    return { kind: 'entry', entry: assemble(constants, timed), errors };
+    errors.push(...(read?.errors ?? []));
+    if (isHistorical && (given.historical ?? true) !== true) {
+      errors.push({ pointer: '/historical', detail: 'must be true in an import' });
+    }
+    if (errors.length > 0) return { kind: 'entry', entry: given, errors };
+    const entry = { ...(read?.entry ?? given), ...(isHistorical && { historical: true }) };
+    return { kind: 'entry', entry: assemble(constants, entry), errors };
   };
 }
+
+function readObjectTime(entry: JsonObject, field: string, { readTime }: Mapping): ReadEntry {
+  const text = toTimeText(entry[field]);
+  if (text === null) return { entry, errors: [] };
+  const read = readTime(text.trim());
+  return read.ok
+    ? { entry: { ...entry, [field]: read.value }, errors: [] }
+    : { entry, errors: [{ pointer: `/${field}`, detail: read.detail }] };
+}
+
+const isConsentField = (name: string): boolean =>
+  consentNames.includes(name) || consentDateNames.includes(name);
 
 function isFilledCell(entry: JsonObject, [name, part]: Path): boolean {
   const value = entry[name];
@@ -99,38 +131,43 @@ function toTimeText(value: unknown): string | null {
 
 export function createPrepare(lane: ImportLane, readRow: ReadRow): Prepare {
   return (row) => {
-    if (row.fault !== null) return createRejected(row, createRowIssues(row.fault), row.text);
+    if (row.fault !== null) return [createRejected(row, createRowIssues(row.fault), row.text)];
     const content = readRow(row);
     switch (content.kind) {
       case 'blank':
-        return null;
+        return [];
       case 'fault':
-        return createRejected(row, createRowIssues(content.detail), row.text);
+        return [createRejected(row, createRowIssues(content.detail), row.text)];
       case 'text':
-        return createPrepared(row, lane === 'events' ? addInsertId(row) : row.text, row.text);
-      case 'entry': {
-        const { entry, errors } = content;
-        const original = stringifyJson(entry);
-        if (errors.length > 0) return createRejected(row, errors, original);
-        const named = lane === 'events' ? withInsertId(entry, row) : entry;
-        return createPrepared(row, named === entry ? original : stringifyJson(named), original);
-      }
+        return [createPrepared(row, lane === 'events' ? addInsertId(row) : row.text, row.text)];
+      case 'entry':
+        return [prepareEntry(content, row, lane)];
+      case 'entries':
+        return content.entries.map((entry) => prepareEntry(entry, row, lane));
     }
   };
 }
 
-const createRowIssues = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
-
-function createPrepared({ line, lastLine, end }: Row, body: string, original: string): Prepared {
-  return { line, lastLine, end, body, bytes: Buffer.byteLength(body), errors: [], original };
+function prepareEntry(
+  { entry, errors, isSkipped }: RowEntry,
+  row: Row,
+  lane: ImportLane,
+): Prepared {
+  const original = stringifyJson(entry);
+  if (isSkipped === true) return { ...createRejected(row, [], original), isSkipped };
+  if (errors.length > 0) return createRejected(row, errors, original);
+  const named = lane === 'events' ? withInsertId(entry, row) : entry;
+  return createPrepared(row, named === entry ? original : stringifyJson(named), original);
 }
 
-function createRejected(
-  { line, lastLine, end }: Row,
-  errors: readonly Issue[],
-  original: string,
-): Prepared {
-  return { line, lastLine, end, body: null, bytes: 0, errors, original };
+const createRowIssues = (detail: string): readonly Issue[] => [{ pointer: '', detail }];
+
+function createPrepared({ line }: Row, body: string, original: string): Prepared {
+  return { line, body, bytes: Buffer.byteLength(body), errors: [], isSkipped: false, original };
+}
+
+function createRejected({ line }: Row, errors: readonly Issue[], original: string): Prepared {
+  return { line, body: null, bytes: 0, errors, isSkipped: false, original };
 }
 
 /** Unchanged if the relay will reject it anyway or it has an id. */

@@ -6,6 +6,7 @@
 import { createHash } from 'node:crypto';
 import { open, readFile, rename } from 'node:fs/promises';
 import { z } from 'zod';
+import { entryNames } from '../ingest/schema.js';
 import { ImportError } from './import-error.js';
 import { backfills } from './post.js';
 import { formats } from './rows.js';
@@ -18,13 +19,22 @@ const countsSchema = z.object({
   accepted: count,
   duplicates: count,
   refused: count,
+  /** People who did not consent. Absent in files of versions without it. */
+  skipped: count.default(0),
   /** Among accepted and duplicates: entries of which a part was left out. */
   warned: count,
 });
 
 export type Counts = z.output<typeof countsSchema>;
 
-export const noCounts: Counts = { read: 0, accepted: 0, duplicates: 0, refused: 0, warned: 0 };
+export const noCounts: Counts = {
+  read: 0,
+  accepted: 0,
+  duplicates: 0,
+  refused: 0,
+  skipped: 0,
+  warned: 0,
+};
 
 const progressSchema = z.object({
   version: z.literal(1),
@@ -41,6 +51,8 @@ const progressSchema = z.object({
   /** Everything before this offset is acknowledged. */
   offset: count,
   line: count,
+  /** Acknowledged entries of the row after `offset`. Absent in files of versions without it. */
+  entries: count.default(0),
   counts: countsSchema,
   /** Bytes of the file of rejected entries that belong to acknowledged rows. */
   refused: z.object({ path: z.string(), bytes: count }),
@@ -112,7 +124,7 @@ export function checkSameImport(progress: Progress, expected: Progress): void {
   }
   const options = [
     ['--url', url, expected.url],
-    ['--type', lane, expected.lane],
+    ['--type', entryNames[lane].many, entryNames[expected.lane].many],
     ['--format', format, expected.format],
     ['--delimiter', delimiter, expected.delimiter],
     ['--backfill', backfill, expected.backfill],

@@ -3,6 +3,7 @@
  */
 
 import type { Clock } from '../clock.js';
+import { entryNames } from '../ingest/schema.js';
 import type { DryRunResult, FindingCount } from './dry-run.js';
 import type { Report } from './import-rows.js';
 import type { ImportResult } from './importer.js';
@@ -98,7 +99,7 @@ export function formatProgress({ lane, read, perSecond, share, leftMs }: Shown):
     ...(done === null
       ? []
       : [`${'█'.repeat(filled).padEnd(barWidth, '░')} ${Math.floor(done * 100)} %`]),
-    `${formatCount(read)} ${lane}`,
+    `${formatCount(read)} ${entryNames[lane].many}`,
     `${formatCount(perSecond)}/s`,
     ...(leftMs === null ? [] : [`${formatDuration(leftMs)} left`]),
   ].join('  ');
@@ -115,13 +116,14 @@ export function formatImportSummary(
   result: ImportResult,
   { input, rejectedPath, elapsedMs }: Ended,
 ): string {
-  const { read, accepted, duplicates, refused, warned } = result.counts;
+  const { read, accepted, duplicates, refused, skipped, warned } = result.counts;
   const lines = [
     describeImportResult(result, getInputName(input)),
     `  read        ${formatCount(read)}`,
     `  accepted    ${formatCount(accepted)}`,
     `  duplicates  ${formatCount(duplicates)}`,
     `  rejected    ${formatCount(refused)}${refused === 0 ? '' : `, with the reasons in ${rejectedPath}`}`,
+    ...formatSkipped(skipped),
     ...(warned === 0
       ? []
       : [`  warned      ${formatCount(warned)}: accepted with a part left out`]),
@@ -130,6 +132,9 @@ export function formatImportSummary(
   return `${lines.join('\n')}\n`;
 }
 
+const formatSkipped = (skipped: number): readonly string[] =>
+  skipped === 0 ? [] : [`  skipped     ${formatCount(skipped)}: not subscribed`];
+
 /**
  * The summary of several imports, after their own. `inputs`: all of them, including those not
  * started.
@@ -137,7 +142,8 @@ export function formatImportSummary(
 export function formatTotal(results: readonly ImportResult[], inputs: readonly string[]): string {
   const sum = (name: keyof Counts): string =>
     formatCount(results.reduce((total, { counts }) => total + counts[name], 0));
-  const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} rejected`;
+  const skipped = sum('skipped') === '0' ? '' : `, ${sum('skipped')} skipped`;
+  const counts = `${sum('read')} read, ${sum('accepted')} accepted, ${sum('duplicates')} duplicates, ${sum('refused')} rejected${skipped}`;
   const left = inputs.slice(results.length);
   const more = left.length === 0 ? '' : `; not started: ${left.join(', ')}`;
   return `${results.length} of ${inputs.length} files: ${counts}${more}\n`;
@@ -145,9 +151,12 @@ export function formatTotal(results: readonly ImportResult[], inputs: readonly s
 
 const getInputName = (input: string): string => (input === '-' ? 'stdin' : input);
 
-/** If every entry was rejected, nothing was imported, whatever else succeeded. */
-export function isAllRejected({ read, refused }: Counts): boolean {
-  return read > 0 && refused === read;
+/**
+ * If every entry was rejected, apart from those of people who did not consent, nothing was imported,
+ * whatever else succeeded.
+ */
+export function isAllRejected({ read, refused, skipped }: Counts): boolean {
+  return refused > 0 && refused + skipped === read;
 }
 
 function describeImportResult(result: ImportResult, input: string): string {
@@ -162,6 +171,7 @@ function describeImportResult(result: ImportResult, input: string): string {
       : `${input} was imported ${reach}`;
   }
   if (counts.read === 0) return `${input} contains no entries`;
+  if (counts.skipped === counts.read) return `${input}: every entry was skipped`;
   if (isRefused) {
     const again = wasFinished ? ' in an earlier run; --restart tries again' : '';
     return `${input}: every entry was rejected${again}`;
@@ -195,11 +205,12 @@ export function formatDryRun(result: DryRunResult, input: string): string {
   const lines = [
     `${getInputName(input)}: ${describeDryRun(result)}; nothing was sent`,
     ...(columns === null ? [] : ['  columns', ...columns.targets.map(formatColumn)]),
-    `  read        ${formatCount(counts.read)} ${lane}`,
+    `  read        ${formatCount(counts.read)} ${entryNames[lane].many}`,
     `  accepted    ${formatCount(counts.accepted)}`,
     `  duplicates  ${formatCount(counts.duplicates)}`,
     `  rejected    ${formatCount(counts.refused)}`,
     ...rejected.map(formatFinding),
+    ...formatSkipped(counts.skipped),
     ...(counts.warned === 0
       ? []
       : [`  warned      ${formatCount(counts.warned)}: accepted with a part left out`]),
@@ -213,6 +224,7 @@ export function formatDryRun(result: DryRunResult, input: string): string {
 function describeDryRun({ counts, stopped }: DryRunResult): string {
   if (stopped !== null) return `the input was not read to its end: ${stopped}`;
   if (counts.read === 0) return 'the input contains no entries';
+  if (counts.skipped === counts.read) return 'every entry would be skipped';
   if (isAllRejected(counts)) return 'every entry would be rejected';
   return counts.refused > 0 ? 'some entries would be rejected' : 'every entry would be accepted';
 }
@@ -224,4 +236,4 @@ const formatFinding = ({ reason, count, lines }: FindingCount): string =>
   `    ${formatCount(count)}: ${reason} (line ${lines.join(', ')}${count > lines.length ? ', …' : ''})`;
 
 const formatExamplesHead = (lane: ImportLane): string =>
-  `  the first ${lane} as they would be posted`;
+  `  the first ${entryNames[lane].many} as they would be posted`;

@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { spawn } from 'node:child_process';
-import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
@@ -176,6 +176,58 @@ describe('klaviyo-relay import', () => {
     expect(received).toHaveLength(2 + 2 + 2 + 3);
   });
 
+  it('imports subscribers with their consent dates, unless they have unsubscribed since', async () => {
+    const relay = await startRelay();
+    const [ada, bo] = ['ada@klaviyo-demo.com', 'bo@klaviyo-demo.com'];
+    const withdrawal = { email: bo, channels: { email: ['marketing'] }, everywhere: true };
+    expect((await relay.post('/v1/unsubscriptions', withdrawal)).status).toBe(202);
+    await relay.untilSettled();
+    const lines = [
+      'Email,Phone Number,Email Marketing Consent,Email Marketing Consent Timestamp,SMS Marketing Consent,SMS Marketing Consent Timestamp',
+      `${ada},+16175551212,SUBSCRIBED,2025-03-01T09:30:00Z,SUBSCRIBED,2025-04-01 09:30:00 +0200`,
+      `${bo},,SUBSCRIBED,2025-03-02T09:30:00Z,,`,
+      'cy@klaviyo-demo.com,,NEVER_SUBSCRIBED,,,',
+      'di@klaviyo-demo.com,,SUBSCRIBED,last spring,,',
+    ];
+    const path = aFile('subscribers.csv', lines.join('\n'));
+    const args = [path, '--url', relay.app.url, '--type', 'subscriptions'];
+    const imported = await run([...args, '--set', 'list_id=Y6nRLr']);
+    expect(imported.code).toBe(3);
+    expect(imported.output).toContain('  rejected    1, with the reasons in ');
+    expect(imported.output).toContain('  skipped     1: not subscribed\n');
+    expect(JSON.parse(readFileSync(`${path}.rejected.ndjson`, 'utf8'))).toMatchObject({
+      line: 5,
+      errors: [
+        {
+          pointer: '/consented_at',
+          detail: expect.stringContaining('(column Email Marketing Consent Timestamp)') as string,
+        },
+      ],
+    });
+
+    await relay.untilSettled();
+    const profileOf = (email: string) =>
+      relay.sandbox.state().profiles.find(({ attributes }) => attributes.email === email);
+    await relay.until('both consents are recorded', () => {
+      return Object.keys(profileOf(ada)?.consent ?? {}).length === 2;
+    });
+    expect(profileOf(ada)).toMatchObject({
+      attributes: { phone_number: '+16175551212' },
+      lists: ['Y6nRLr'],
+      consent: {
+        'email.marketing': { status: 'SUBSCRIBED', consentedAt: Date.UTC(2025, 2, 1, 9, 30) },
+        'sms.marketing': { status: 'SUBSCRIBED', consentedAt: Date.UTC(2025, 3, 1, 7, 30) },
+      },
+    });
+    expect(profileOf(bo)?.consent['email.marketing']?.status).toBe('UNSUBSCRIBED');
+    expect((await relay.get('/v1/dead-letters')).body.data).toMatchObject([
+      { lane: 'subscribe', reason: { code: 'consent_withdrawn' } },
+    ]);
+    const { profiles } = relay.sandbox.state();
+    expect(profiles.map(({ attributes }) => attributes.email).sort()).toEqual([ada, bo]);
+    await relay.stop();
+  });
+
   it('continues with the next file if one is truncated, and exits with 1', async () => {
     const { url } = await startFakeRelay(acceptAll);
     const text = Array.from(
@@ -278,7 +330,12 @@ describe('klaviyo-relay import', () => {
     ],
     ['a batch beyond what a relay lists', ['a.csv', '--batch', '5001'], {}, 'from 1 to 5000'],
     ['an option that is none', ['a.csv', '--key', 'hunter2'], {}, 'unknown option --key'],
-    ['a type that is none', ['a.csv', '--type', 'orders'], {}, '--type must be events or profiles'],
+    [
+      'a type that is none',
+      ['a.csv', '--type', 'orders'],
+      {},
+      '--type must be events or profiles or subscriptions',
+    ],
     ['a name that tells no format', ['a.txt'], {}, '--format ndjson or --format csv'],
     ['a long delimiter', ['a.csv', '--delimiter', 'ab'], {}, '--delimiter must be one character'],
     [

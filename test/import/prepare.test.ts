@@ -22,7 +22,7 @@ const aRow = (text: string, overrides: Partial<Row> = {}): Row => ({
 });
 
 const bodyOf = (text: string, overrides: Partial<Row> = {}, lane: ImportLane = 'events') =>
-  createPrepare(lane, readAsText)(aRow(text, overrides))?.body ?? '';
+  createPrepare(lane, readAsText)(aRow(text, overrides))[0]?.body ?? '';
 
 const idOf = (body: string) => (JSON.parse(body) as { insert_id?: unknown }).insert_id;
 
@@ -47,10 +47,10 @@ describe('an imported event without an id', () => {
   it('gets one in CSV too, which the file of rejected entries does not show', () => {
     const columns = createColumns(['event_name', 'email'], 'events', someMapping());
     const prepare = createPrepare('events', createReadCells(columns));
-    const prepared = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
+    const [prepared] = prepare(aRow('e,a@b.com', { cells: ['e', 'a@b.com'] }));
     expect(idOf(prepared?.body ?? '')).toMatch(/^import-/);
     expect(prepared?.original).toBe('{"event_name":"e","email":"a@b.com"}');
-    const short = prepare(aRow('e', { cells: ['e'] }));
+    const [short] = prepare(aRow('e', { cells: ['e'] }));
     expect(short).toMatchObject({
       body: null,
       original: 'e',
@@ -73,7 +73,7 @@ describe('an imported line is posted unchanged', () => {
 });
 
 it('a row that cannot be read is rejected with its issue', () => {
-  const prepared = createPrepare(
+  const [prepared] = createPrepare(
     'profiles',
     readAsText,
   )(aRow('x', { fault: 'is not valid UTF-8' }));

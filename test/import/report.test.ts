@@ -102,7 +102,7 @@ describe('the summary of an import', () => {
     canResume: false,
     isDamaged: false,
     line: 5,
-    counts: { read: 1500, accepted: 1490, duplicates: 7, refused: 3, warned: 1 },
+    counts: { read: 1500, accepted: 1490, duplicates: 7, refused: 3, skipped: 0, warned: 1 },
   };
   const ended = { input: 'a.csv', rejectedPath: 'a.csv.rejected.ndjson', elapsedMs: 61_000 };
 
