@@ -73,8 +73,7 @@ export type FileRewriteOptions = {
 type Run = { readonly id: string; readonly isRewriting: boolean; readonly wasRewritten: boolean };
 
 const field = 'rewrittenRun';
-/** Until the relay has noted the end of a rewrite, a restart of the server repeats the rewrite. */
-const pollMs = 100;
+const pollMs = 1000;
 
 /** Returns the error reply; null if a rewrite started or is running: it contains nothing of the run before. */
 async function startRewrite(connection: Pick<RedisConnection, 'call'>): Promise<string | null> {
