@@ -53,7 +53,7 @@ const acceptAtOnce = {
   one: () =>
     Promise.resolve({
       ...{ kind: /** @type {const} */ ('accepted'), ...createEnvelope() },
-      ...{ listIds: [], warnings: [] },
+      ...{ listIds: [], removalIds: [], warnings: [] },
     }),
 };
 

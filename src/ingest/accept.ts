@@ -1,7 +1,7 @@
 import type { Clock } from '../clock.js';
 import { smallChars } from '../json/large.js';
 import type { Metrics } from '../metrics.js';
-import { isBesideLane, type PostedLane } from '../model/lane.js';
+import { isBesideLane, type Lane, type PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { runInSlices } from '../slices.js';
 import {
@@ -43,8 +43,10 @@ export type AcceptedOne =
   | {
       readonly kind: 'accepted';
       readonly id: string;
-      /** The ids of the envelopes beside that of the entry: one for each list of a profile. */
+      /** The ids of the envelopes beside that of the entry: one for each list that a profile joins. */
       readonly listIds: readonly string[];
+      /** The same for each list that it leaves. */
+      readonly removalIds: readonly string[];
       readonly duplicate: boolean;
       readonly warnings: readonly Issue[];
     }
@@ -131,13 +133,16 @@ export function createAccept(deps: AcceptDeps): Accept {
       }
       const appended = await appendDrafts([drafted.draft, ...(drafted.beside ?? [])], deps);
       if (appended.kind === 'backpressure') return appended;
-      const [envelope, ...beside] = appended.envelopes;
+      const [envelope, ...besides] = appended.envelopes;
       if (envelope === undefined) throw new Error('the store returned no envelope');
       const { warnings } = drafted;
       countPhoneWarnings(metrics, lane, warnings.length);
       const { id, duplicate } = envelope;
-      const listIds = beside.map((each) => each.id);
-      return { kind: 'accepted', id, listIds, duplicate, warnings };
+      const idsOf = (besideLane: Lane): readonly string[] =>
+        besides.flatMap((each, at) => (drafted.beside?.[at]?.lane === besideLane ? [each.id] : []));
+      const listIds = idsOf('add_to_list');
+      const removalIds = idsOf('remove_from_list');
+      return { kind: 'accepted', id, listIds, removalIds, duplicate, warnings };
     },
 
     async many(lane, body, { format, strict, backfill }) {

@@ -4,7 +4,7 @@ import type { Draft } from '../model/envelope.js';
 import type { PostedLane } from '../model/lane.js';
 import type { Issue } from '../model/outcome.js';
 import { draftErasure } from './draft-erasure.js';
-import { draftListMembers } from './draft-list-members.js';
+import { draftListMembers, findListIssues } from './draft-list-members.js';
 import { draftSubscription, draftUnsubscription } from './draft-subscription.js';
 import { draftSuppression, draftUnsuppression } from './draft-suppression.js';
 import type { Entry } from './entries.js';
@@ -197,7 +197,7 @@ function draftProfile(
   const person = identify(profile, { lane: 'profiles', toE164, place });
   if (!person.ok) return person;
   const exact = readExactUpdate(profile, nullClears);
-  const errors = exact === null ? [] : findExactIssues(profile);
+  const errors = [...(exact === null ? [] : findExactIssues(profile)), ...findListIssues(profile)];
   if (errors.length > 0) return { ok: false, errors };
   const imported = toProfilePayload(profile, person);
   const payload = encodePayload(

@@ -221,19 +221,21 @@ const patch = (description: string) =>
 const isNames = (value: unknown): value is readonly string[] =>
   Array.isArray(value) && value.every((name) => typeof name === 'string' && name !== '');
 
-/** As a custom property it would look like a removal and be none. */
-const noRemovalFromLists = checked(
-  (value): value is null => value === null,
-  'is not supported: remove the person from the list in Klaviyo',
-  { type: 'null', description: 'Not supported.' },
-);
-
 const listIdPattern = /^\w{1,40}$/;
 
 const isListIds = (value: unknown): value is readonly string[] =>
   Array.isArray(value) &&
   value.length <= limits.listsPerProfile &&
   value.every((id) => typeof id === 'string' && listIdPattern.test(id));
+
+const listIds = (description: string) =>
+  checked(isListIds, `must be a list of at most ${limits.listsPerProfile} ids of lists`, {
+    type: 'array',
+    items: { type: 'string', pattern: listIdPattern.source },
+    maxItems: limits.listsPerProfile,
+    description,
+    examples: [['Y6nRLr']],
+  });
 
 export const profileSchema = z
   .looseObject({
@@ -263,15 +265,12 @@ export const profileSchema = z
     ).nullish(),
     append: patch('Values to add to lists in custom properties.').nullish(),
     unappend: patch('Values to remove from lists in custom properties.').nullish(),
-    lists: checked(isListIds, `must be a list of at most ${limits.listsPerProfile} ids of lists`, {
-      type: 'array',
-      items: { type: 'string', pattern: listIdPattern.source },
-      maxItems: limits.listsPerProfile,
-      description:
-        'Ids of lists in Klaviyo that the person joins. This gives no consent: post a subscription for that.',
-      examples: [['Y6nRLr']],
-    }).nullish(),
-    remove_from_lists: noRemovalFromLists.optional(),
+    lists: listIds(
+      'Ids of lists in Klaviyo that the person joins. This gives no consent: post a subscription for that.',
+    ).nullish(),
+    remove_from_lists: listIds(
+      'Ids of lists in Klaviyo that the person leaves. This withdraws no consent: post an unsubscription for that.',
+    ).nullish(),
     unset: checked(isNames, 'must be a list of names', {
       type: 'array',
       items: { type: 'string', minLength: 1 },

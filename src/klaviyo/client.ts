@@ -8,15 +8,15 @@ import type {
   SendResult,
 } from '../model/destination.js';
 import type { Lane } from '../model/lane.js';
-import type { Outcome } from '../model/outcome.js';
 import { createConnections } from './connections.js';
-import { resolveErasure } from './erasures.js';
 import { listImportJobs, pollImportJob, type ImportJobReader } from './import-jobs.js';
 import { probeAccount, probeScopes, type AccountProbe, type ScopeProbe } from './probe.js';
 import { toRateFeedback } from './rate-headers.js';
+import { toPath } from './lanes/lane.js';
 import { getLaneApi } from './lanes/list.js';
+import { lookUp } from './look-up.js';
 import { mergeProfiles } from './merge-profiles.js';
-import { toFailureOutcome, toOutcomes } from './response.js';
+import { toRequestOutcomes } from './response.js';
 import { toNewRevision, type CurrentRevision } from './revision.js';
 import { createTransport } from './transport.js';
 
@@ -28,7 +28,7 @@ export type KlaviyoClient = {
   /** Merges profiles of one person, oldest first. The newer value of a field wins. */
   merge(payloads: readonly Uint8Array[]): Uint8Array;
   /**
-   * Makes one bulk request. The result has one outcome for each payload. `stillOwned` is called until the
+   * Makes one bulk request, after the look-ups that its lane needs. The result has one outcome for each payload. `stillOwned` is called until the
    * body is sent; if it returns false, the request is cut off.
    */
   send(
@@ -100,32 +100,21 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
     closed.abort();
     await connections.destroy();
   };
-  /** Only erasures need another request before their own. They are sent one by one. */
-  const resolve = async (lane: Lane, payloads: readonly Uint8Array[]) => {
-    const [first] = payloads;
-    if (lane !== 'erase' || first === undefined) return { kind: 'send', payloads } as const;
-    const resolved = await resolveErasure(first, { transport, now: () => clock.now() });
-    return resolved.kind === 'done'
-      ? resolved
-      : ({ kind: 'send', payloads: [resolved.payload] } as const);
-  };
   let closing: Promise<void> | undefined;
 
   return {
     merge: mergeProfiles,
     async send(lane, payloads, stillOwned) {
-      const count = payloads.length;
       const api = getLaneApi(lane);
       const backfilled = payloads.filter((payload) => isBackfilled(lane, payload)).length;
       const needsNewRevision =
         backfilled > 0 || payloads.some((each) => api.needsNewRevision?.(each) === true);
       const from = clock.monotonic();
-      const resolved = await resolve(lane, payloads);
-      if (resolved.kind === 'done') {
-        const { response, outcome } = resolved;
+      const found = await lookUp(lane, payloads, { transport, now: () => clock.now() });
+      if (found.kind === 'done') {
         return {
-          outcomes: Array<Outcome>(count).fill(outcome),
-          status: response.status,
+          outcomes: found.outcomes,
+          status: found.response.status,
           bytes: 0,
           backfilled,
           durationMs: clock.monotonic() - from,
@@ -133,20 +122,19 @@ export function createKlaviyoClient(options: KlaviyoClientOptions): KlaviyoClien
           feedback: null,
         };
       }
-      const body = api.body.join(resolved.payloads);
+      const body = api.body.join(found.elements);
       const response = await transport({
-        method: 'POST',
-        path: api.path,
+        method: api.method ?? 'POST',
+        path: toPath(api, payloads),
         revision: needsNewRevision ? toNewRevision(revision.current) : revision.current,
         body,
         stillOwned,
       });
       const durationMs = clock.monotonic() - from;
       const now = clock.now();
+      const count = found.elements.length;
       return {
-        outcomes: response.ok
-          ? toOutcomes({ ...response, lane, count, now })
-          : Array<Outcome>(count).fill(toFailureOutcome(response)),
+        outcomes: found.toOutcomes(toRequestOutcomes(response, { lane, count, now })),
         status: response.status,
         bytes: body.length,
         backfilled,

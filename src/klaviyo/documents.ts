@@ -46,6 +46,18 @@ export function toResources(body: unknown, type: string): readonly Resource[] | 
   return isList ? resources : null;
 }
 
+/** A profile as a look-up shows it. */
+export type FoundProfile = { readonly id: string; readonly attributes: Resource };
+
+/** The profiles of a document; null if the document is no list of profiles with ids. */
+export function toFoundProfiles(body: unknown): readonly FoundProfile[] | null {
+  const resources = toResources(body, 'profile');
+  const profiles = resources?.flatMap(({ id, attributes }) =>
+    typeof id === 'string' ? [{ id, attributes: isRecord(attributes) ? attributes : {} }] : [],
+  );
+  return profiles?.length === resources?.length ? (profiles ?? null) : null;
+}
+
 /** The single resource of a document; null if the document has none of this type. */
 export function toResource(body: unknown, type: string): Resource | null {
   if (!isRecord(body) || 'errors' in body || !isRecord(body.data)) return null;

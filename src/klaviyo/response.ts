@@ -3,6 +3,7 @@ import type { Outcome, Reason } from '../model/outcome.js';
 import {
   isAboutRevision,
   isDocument,
+  isErrorDocument,
   parseApiErrors,
   toKlaviyoReason,
   toResource,
@@ -12,7 +13,7 @@ import {
 import { maxWaitMs, toHeaderText, toRateFeedback, type Headers } from './rate-headers.js';
 import type { ElementLocation } from './lanes/lane.js';
 import { getLaneApi, neededScopes } from './lanes/list.js';
-import type { FailureCode, TransportFailure } from './transport.js';
+import type { FailureCode, TransportFailure, TransportResponse } from './transport.js';
 
 /**
  * THE TABLE OF RESPONSES: what a response to a bulk request means for the entries of the request.
@@ -42,6 +43,8 @@ import type { FailureCode, TransportFailure } from './transport.js';
 export type KlaviyoResponse = {
   readonly lane: Lane;
   readonly count: number;
+  /** True for the response to a look-up before the request (look-up.ts). It is never a success here. */
+  readonly isLookUp?: boolean;
   readonly status: number;
   readonly headers: Headers;
   readonly bodyText: string;
@@ -78,7 +81,7 @@ const responseTable: readonly Row[] = [
   // Klaviyo retired the revision and recorded nothing: send again under the next revision, at once.
   { name: 'revision_moved', applies: hasMovedRevision, outcome: toMovedOutcome },
   // Klaviyo's documented success.
-  { name: 'taken', applies: isDocumentedSuccess, outcome: toAcceptedOutcome },
+  { name: 'taken', applies: isAccepted, outcome: toAcceptedOutcome },
   // 202 without the job that the lane must have: nothing can be learnt about it, so send again.
   { name: 'no_job', applies: isSuccessWithoutJob, outcome: toJoblessOutcome },
   // The account exceeded a rate limit: pause the lane for Retry-After; no attempt is counted.
@@ -115,15 +118,19 @@ const responseTable: readonly Row[] = [
   // The list of a request whose envelopes share it is wrong: these envelopes become dead letters.
   {
     name: 'group_list',
-    applies: ({ lane, status, errors, errorsByItem }) =>
-      laneTraits[lane].isGrouped === true &&
-      (status === 400 || status === 404) &&
-      errorsByItem.size === 0 &&
-      errors.some(isAboutList),
+    applies: (response) =>
+      laneTraits[response.lane].isGrouped === true &&
+      hasStatus(response, 400, 404) &&
+      response.errorsByItem.size === 0 &&
+      (response.errors.some(isAboutList) || isAboutPath(response)),
     outcome: toRejected,
   },
   // There is no such endpoint, or a redirect: the base URL is wrong. Pause the lane.
-  { name: 'endpoint', applies: isFromWrongEndpoint, outcome: toWrongEndpoint },
+  {
+    name: 'endpoint',
+    applies: (response) => isFromWrongEndpoint(response) && !isAboutPath(response),
+    outcome: toWrongEndpoint,
+  },
   // The list that the profiles are added to is wrong: pause the lane.
   {
     name: 'list',
@@ -164,6 +171,15 @@ export function toOutcomes(response: KlaviyoResponse): readonly Outcome[] {
   if ('outcomes' in row) return row.outcomes(parsed);
   return Array<Outcome>(parsed.count).fill(row.outcome(parsed, row.name));
 }
+
+/** The same for a request that may have no response. */
+export const toRequestOutcomes = (
+  response: TransportResponse,
+  request: Pick<KlaviyoResponse, 'lane' | 'count' | 'now' | 'isLookUp'>,
+): readonly Outcome[] =>
+  response.ok
+    ? toOutcomes({ ...response, ...request })
+    : Array<Outcome>(request.count).fill(toFailureOutcome(response));
 
 /**
  * The outcome of a request without a complete response. Sending it again is safe: events carry their
@@ -220,10 +236,14 @@ function isFromWrongEndpoint(response: ParsedResponse): boolean {
   return hasStatus(response, ...wrongEndpointStatuses) || (status >= 300 && status < 400);
 }
 
+function isAccepted(response: ParsedResponse): boolean {
+  return response.isLookUp !== true && isDocumentedSuccess(response);
+}
+
 /**
  * Returns true for the success that Klaviyo documents, and for nothing else: for a lane with jobs a 202
- * with a job, for a lane of single resources a 200 or 201 with the resource, for the others a 202 without a
- * body or with a document without errors.
+ * with a job, for a lane of single resources a 200 or 201 with the resource, for a lane of members a 204
+ * without a body, for the others a 202 without a body or with a document without errors.
  */
 export function isDocumentedSuccess({
   lane,
@@ -232,6 +252,7 @@ export function isDocumentedSuccess({
   isWhole,
 }: Pick<KlaviyoResponse, 'lane' | 'status' | 'bodyText' | 'isWhole'>): boolean {
   if (!isWhole) return false;
+  if (getLaneApi(lane).success === 'no-content') return status === 204 && bodyText === '';
   if (getLaneApi(lane).success === 'resource') {
     return (status === 200 || status === 201) && readResourceId(lane, bodyText) !== null;
   }
@@ -258,6 +279,16 @@ function readResourceId(lane: Lane, bodyText: string): string | null {
 }
 
 const isAboutList = ({ pointer }: ApiError): boolean => /^#?\/?data\/relationships/.test(pointer);
+
+/**
+ * Returns true for Klaviyo's own 404 of a request whose path names the list. A wrong base URL cannot be the
+ * reason, because the look-up came through. Other servers have errors of another form.
+ */
+const isAboutPath = ({ lane, status, isLookUp, bodyText }: ParsedResponse): boolean =>
+  status === 404 &&
+  isLookUp !== true &&
+  getLaneApi(lane).path.includes('{id}') &&
+  isErrorDocument(tryParseJson(bodyText));
 
 /** Two entries share a unique_id and must not share a request. Each is valid in a request of its own. */
 const isAboutDuplicateId = ({ detail }: ApiError): boolean =>
@@ -317,8 +348,9 @@ function toWrongEndpoint(response: ParsedResponse, code: string): Outcome {
 }
 
 function toScopeAdvice(lane: Lane): string {
-  const { isOptional, scopes } = getLaneApi(lane);
-  return `forbidden: give the key its scopes (${(isOptional === true ? scopes : neededScopes).join(', ')})`;
+  const { isOptional, scopes, lookUp } = getLaneApi(lane);
+  const needed = isOptional === true ? [...scopes, ...(lookUp?.scopes ?? [])] : neededScopes;
+  return `forbidden: give the key its scopes (${needed.join(', ')})`;
 }
 
 /** What an operator must do, by the name of the row. Each text begins with what is wrong. */

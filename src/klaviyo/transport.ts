@@ -13,7 +13,7 @@ import { toHeaderText, type Headers } from './rate-headers.js';
 export type Transport = (request: KlaviyoRequest) => Promise<TransportResponse>;
 
 export type KlaviyoRequest = {
-  readonly method: 'GET' | 'POST';
+  readonly method: 'GET' | 'POST' | 'DELETE';
   /** Below the base URL, with the query. */
   readonly path: string;
   readonly body?: Buffer;
@@ -78,7 +78,7 @@ const mediaType = 'application/vnd.api+json';
  * Bytes of a response that are read. An error for each of 10,000 profiles fits, and so does a page of 100
  * import errors, each with its profile of 100 KB.
  */
-const maxResponseBytes = { POST: 4_000_000, GET: 16_000_000 } as const;
+const maxResponseBytes = { POST: 4_000_000, DELETE: 4_000_000, GET: 16_000_000 } as const;
 
 export function createTransport(connections: Connections, options: TransportOptions): Transport {
   const { apiKey, revision: currentRevision, timeoutMs, clock, version } = options;

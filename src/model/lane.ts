@@ -50,8 +50,9 @@ const sentLanes = {
     idPrefix: 'pr',
     merges: true,
     importsProfiles: true,
-    // An addition to a list has identifiers, so it could bring back a number that a later profile changes.
-    after: ['update_profile', 'add_to_list'],
+    // An addition to a list has identifiers, so it could bring back a number that a later profile changes. A
+    // removal looks up the person by them, so it must not come after such a change.
+    after: ['update_profile', 'add_to_list', 'remove_from_list'],
   },
   subscribe: {
     number: 3,
@@ -59,7 +60,7 @@ const sentLanes = {
     merges: false,
     isGrouped: true,
     numberedWith: 'profiles',
-    after: ['profiles', 'update_profile', 'unsubscribe', 'suppress'],
+    after: ['profiles', 'update_profile', 'remove_from_list', 'unsubscribe', 'suppress'],
   },
   unsubscribe: {
     number: 4,
@@ -67,8 +68,8 @@ const sentLanes = {
     merges: false,
     isGrouped: true,
     numberedWith: 'profiles',
-    // Klaviyo unsubscribes a person from everything who is not in the list yet.
-    after: ['subscribe', 'add_to_list'],
+    // Klaviyo unsubscribes a person from everything who is not in the list, or not yet.
+    after: ['subscribe', 'add_to_list', 'remove_from_list'],
   },
   // A subscription lifts a suppression at Klaviyo, so the two keep their order.
   suppress: {
@@ -91,7 +92,7 @@ const sentLanes = {
     merges: false,
     postedWith: 'profiles',
     numberedWith: 'profiles',
-    after: ['profiles', 'add_to_list'],
+    after: ['profiles', 'add_to_list', 'remove_from_list'],
   },
   erase: { number: 10, idPrefix: 'er', merges: false, numberedWith: 'profiles', blocks: 'all' },
   add_to_list: {
@@ -103,7 +104,17 @@ const sentLanes = {
     postedWith: 'profiles',
     isBeside: true,
     numberedWith: 'profiles',
-    after: ['profiles', 'update_profile', 'unsubscribe'],
+    after: ['profiles', 'update_profile', 'remove_from_list', 'unsubscribe'],
+  },
+  remove_from_list: {
+    number: 8,
+    idPrefix: 'rl',
+    merges: false,
+    isGrouped: true,
+    postedWith: 'profiles',
+    isBeside: true,
+    numberedWith: 'profiles',
+    after: ['profiles', 'update_profile', 'add_to_list', 'subscribe', 'unsubscribe'],
   },
 } as const satisfies Record<string, LaneTraits>;
 

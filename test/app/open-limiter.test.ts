@@ -29,6 +29,7 @@ it('a limiter with a static share never exceeds its part of any limit', () => {
       update_profile: [],
       erase: [],
       add_to_list: [],
+      remove_from_list: [],
       imports: [],
     },
   });

@@ -130,7 +130,12 @@ export function loadOpenApi(revision: Revision): OpenApi {
         const index = operation.parameters.findIndex((each) => each.name === parameter);
         const { schema, description = '' } = operation.parameters[index] ?? {};
         if (schema === undefined) return [`${parameter} is not a parameter`];
-        const value = schema.type === 'integer' ? Number(text) : text;
+        const value =
+          schema.type === 'integer'
+            ? Number(text)
+            : schema.type === 'array'
+              ? text.split(',')
+              : text;
         const place = [...pointer, 'parameters', String(index), 'schema'];
         const values = operation['x-klaviyo-filters'];
         const inFilter = parameter === 'filter' ? findFilterIssues(text, description, values) : [];

@@ -212,6 +212,31 @@ describe.each(revisions)(
       expect(JSON.stringify(body)).not.toContain('first_name');
     });
 
+    it('with a removal from a list, and with the look-ups before it', async () => {
+      const { lists, ...person } = listProfile;
+      const profile = { ...person, remove_from_lists: lists };
+      const [, removal] = await toPayloads('profiles', [profile]);
+      const { method, path, lookUp, body, scopes } = laneApis.remove_from_list;
+      const found = { id: '01GDDKASAP8TKDDA2GRZDSVP4H', attributes: { email: profile.email } };
+      const elements = lookUp.toElements([removal!], [found]).flat();
+      const sent: unknown = JSON.parse(
+        body.join(elements.map((each) => Buffer.from(each))).toString(),
+      );
+      expect(sent).toEqual({ data: [{ type: 'profile', id: found.id }] });
+      const operation = `${method} ${path}`;
+      expect(openApi.findRequestIssues(operation, sent)).toEqual([]);
+      expect(openApi.findRequestIssues(operation, { data: [{ type: 'profile' }] })).not.toEqual([]);
+      expect(openApi.findResponseIssues(operation, 204, undefined)).toEqual([]);
+      expect(openApi.describe(operation).scopes).toEqual([...scopes].sort());
+      expect(openApi.describe(operation).limits).toEqual([10, 150]);
+      const urls = lookUp.toPaths([removal!]).map((each) => new URL(each, 'http://localhost'));
+      expect(urls).toHaveLength(3);
+      for (const { pathname, searchParams } of urls) {
+        expect(openApi.findQueryIssues(`GET ${pathname}`, searchParams)).toEqual([]);
+        expect(openApi.describe(`GET ${pathname}`).scopes).toEqual([...lookUp.scopes]);
+      }
+    });
+
     it('and forbids an exact update with an unknown change of properties', () => {
       const meta = { patch_properties: { remove: ['plan'] } };
       const body = { data: { type: 'profile', attributes: {}, meta } };

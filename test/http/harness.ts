@@ -42,6 +42,7 @@ export const acceptedOne: AcceptedOne = {
   kind: 'accepted',
   id: 'e1',
   listIds: [],
+  removalIds: [],
   duplicate: false,
   warnings: [],
 };

@@ -31,8 +31,8 @@ describe.each(paths)('POST /v1/%s', (path, lane, noun) => {
   });
 
   it('responds with the status duplicate, the ids of the lists and the warnings of a duplicate', async () => {
-    const accepted = { kind: 'accepted', id: 'e1', listIds: ['e2'], duplicate: true } as const;
-    const one = { ...accepted, warnings: [issue] };
+    const ids = { id: 'e1', listIds: ['e2'], removalIds: ['e3'] } as const;
+    const one = { kind: 'accepted', ...ids, duplicate: true, warnings: [issue] } as const;
     const server = await startServer({ one });
     const response = await server.post(`/v1/${path}`, {});
     expect(response.status).toBe(202);
@@ -40,6 +40,7 @@ describe.each(paths)('POST /v1/%s', (path, lane, noun) => {
       id: 'e1',
       status: 'duplicate',
       lists: ['e2'],
+      remove_from_lists: ['e3'],
       warnings: [issue],
     });
   });

@@ -23,6 +23,7 @@ describe('accepting one', () => {
       kind: 'accepted',
       id: 'env-1-0',
       listIds: [],
+      removalIds: [],
       duplicate: false,
       warnings: [],
     });

@@ -51,16 +51,60 @@ describe('the lists of a posted profile', () => {
     });
   });
 
-  it('cannot be left: the field for that is rejected and does not become a property', async () => {
+  it('become drafts of another lane behind these, if the person leaves them', async () => {
+    const { accept, drafts } = createFixture();
+    const posted = { email, plan: null, lists: ['A'], remove_from_lists: ['B', 'C', 'B'] };
+    const accepted = await accept.one('profiles', JSON.stringify(posted), {});
+    expect(accepted).toMatchObject({
+      kind: 'accepted',
+      id: 'env-1-0',
+      listIds: ['env-1-1'],
+      removalIds: ['env-1-2', 'env-1-3'],
+    });
+    const [, , ...removals] = drafts();
+    expect(drafts().map(({ lane }) => lane)).toEqual([
+      'update_profile',
+      'add_to_list',
+      'remove_from_list',
+      'remove_from_list',
+    ]);
+    expect(removals.map(({ payload }) => readGroup(payload))).toEqual(['B', 'C']);
+    for (const { keys, payload } of removals) {
+      expect(keys).toEqual(toProfileKeys({ email }));
+      expect(toJson(readElement(payload))).toEqual({ type: 'profile', attributes: { email } });
+    }
+  });
+
+  it('are drafted if the person only leaves lists, and the profile is sent as well', async () => {
+    const { accept, drafts } = createFixture();
+    for (const lists of [undefined, null, []]) {
+      const posted = JSON.stringify({ email, lists, remove_from_lists: ['A'] });
+      await accept.one('profiles', posted, {});
+      expect(
+        drafts()
+          .splice(-2)
+          .map(({ lane }) => lane),
+      ).toEqual(['profiles', 'remove_from_list']);
+    }
+  });
+
+  it('cannot be joined and left at once', async () => {
+    const { accept, drafts } = createFixture();
+    const posted = { email, lists: ['A', 'B'], remove_from_lists: ['C', 'B'] };
+    expect(await accept.one('profiles', JSON.stringify(posted), {})).toEqual({
+      kind: 'invalid',
+      errors: [{ pointer: '/remove_from_lists/1', detail: 'is also in lists' }],
+    });
+    expect(drafts()).toEqual([]);
+  });
+
+  it('are invalid if they are left and no ids of lists', async () => {
     const { accept } = createFixture();
-    const posted = JSON.stringify({ email, remove_from_lists: ['Y6nRLr'] });
+    const posted = JSON.stringify({ email, remove_from_lists: 'A' });
     expect(await accept.one('profiles', posted, {})).toEqual({
       kind: 'invalid',
       errors: [
-        {
-          pointer: '/remove_from_lists',
-          detail: 'is not supported: remove the person from the list in Klaviyo',
-        },
+        { pointer: '/remove_from_lists', detail: 'must be a list of at most 50 ids of lists' },
       ],
     });
   });

@@ -281,13 +281,15 @@ describe('the table of responses, for a request with three entries', () => {
       );
     });
 
+    const nothing = {};
     it.each([200, 201, 203, 204, 205, 206, 207, 226, 299])('%i, whatever its body is', (status) => {
       for (const [, given] of [
-        ['nothing', {}] as const,
+        ['nothing', nothing] as const,
         ['a job', { body: job }] as const,
         ...foreign,
       ]) {
         for (const lane of lanes) {
+          if (status === 204 && lane === 'remove_from_list' && given === nothing) continue;
           expect(toBrief(outcomeOf({ status, lane, ...given }))).toBe('retryable edge');
         }
       }
@@ -466,6 +468,63 @@ describe('the content of a record', () => {
     ).toEqual({
       kind: 'retryable',
       reason: { code: 'dns', detail: 'no such host' },
+    });
+  });
+});
+
+describe('the response to a removal from a list', () => {
+  const removal = { lane: 'remove_from_list', count: 2 } as const;
+  const noList = { body: { errors: [{ detail: 'A list with id Gone does not exist.' }] } };
+
+  it('is a success if it is a 204 without a body, and not if it is a 202', () => {
+    const briefOf = (given: Given) => toBrief(outcomeOf({ ...removal, ...given }));
+    expect(briefOf({ status: 204, headers: {} })).toBe('delivered');
+    expect(briefOf({ status: 204, isWhole: false })).toBe('retryable edge');
+    expect(briefOf({ status: 204, body: { data: [] } })).toBe('retryable edge');
+    expect(briefOf({ status: 202 })).toBe('retryable edge');
+  });
+
+  it('is about the list if it is Klaviyo’s 404, and about the endpoint if it is another one', () => {
+    const briefOf = (given: Given) => toBrief(outcomeOf({ ...removal, status: 404, ...given }));
+    expect(briefOf(noList)).toBe('rejected rejected');
+    expect(briefOf({ body: { message: 'no Route matched' } })).toBe('blocked endpoint');
+    expect(briefOf({ body: { errors: [] } })).toBe('blocked endpoint');
+    expect(briefOf({ headers: html, bodyText: page })).toBe('blocked endpoint');
+    expect(briefOf({})).toBe('blocked endpoint');
+    expect(briefOf({ ...noList, lane: 'add_to_list' })).toBe('blocked endpoint');
+  });
+
+  it('is about one profile if Klaviyo names it', () => {
+    const named = outcomesOf({
+      ...removal,
+      status: 404,
+      body: errors({ detail: 'No such profile.', pointer: '/data/1/id' }),
+    });
+    expect(named.map(toBrief)).toEqual(['unattributed pointer rejected', 'rejected rejected']);
+  });
+});
+
+describe('the response to a look-up', () => {
+  it.each(['remove_from_list', 'erase'] as const)(
+    'is never a success of the request itself: %s',
+    (lane) => {
+      const lookUp = { lane, count: 1, isLookUp: true } as const;
+      for (const status of [200, 202, 204]) {
+        expect(toBrief(outcomeOf({ ...lookUp, status, headers: {} }))).toBe('retryable edge');
+      }
+      const body = errors({ detail: 'Not found.', pointer: '' });
+      expect(toBrief(outcomeOf({ ...lookUp, status: 404, body }))).toBe('blocked endpoint');
+    },
+  );
+
+  it('without a scope blocks the lane, and the advice names the scope of the look-up', () => {
+    const outcome = outcomeOf({
+      ...{ lane: 'remove_from_list', isLookUp: true },
+      ...{ status: 403, body: errors({}) },
+    });
+    expect(outcome).toMatchObject({
+      kind: 'blocked',
+      advice: 'forbidden: give the key its scopes (profiles:write, lists:write, profiles:read)',
     });
   });
 });
@@ -695,16 +754,20 @@ describe('toOutcomes, whatever the response is,', () => {
     );
   });
 
-  it('delivers only after a complete 202, and rejects only after a 4xx in JSON or a 413', () => {
+  it('delivers only after a complete success, and rejects only after a 4xx in JSON or a 413', () => {
     fc.assert(
       fc.property(response, (given) => {
         for (const { kind } of toOutcomes(given)) {
           if (kind === 'delivered' || kind === 'pending') {
-            expect([given.status, given.isWhole]).toEqual([202, true]);
+            const success = given.lane === 'remove_from_list' ? 204 : 202;
+            expect([given.status, given.isWhole]).toEqual([success, true]);
           }
           if (kind !== 'rejected' || given.status === 413) continue;
           expect(given.bodyText).toMatch(/^\s*[[{]/);
-          expect([400, 409, 422].includes(given.status) || given.status > 410).toBe(true);
+          const isNoList = given.lane === 'remove_from_list' && given.status === 404;
+          expect(isNoList || [400, 409, 422].includes(given.status) || given.status > 410).toBe(
+            true,
+          );
           expect(given.status).toBeLessThan(500);
         }
       }),

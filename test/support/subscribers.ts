@@ -33,6 +33,7 @@ type ActionKind =
   | 'clear'
   | 'append'
   | 'add'
+  | 'remove'
   | 'suppress'
   | 'unsuppress'
   | 'erase';
@@ -60,15 +61,31 @@ export const isSubscriber = (email: unknown): boolean =>
 export const isSubscriberEvent = (uniqueId: string): boolean => uniqueId.startsWith('subscriber-');
 
 const kinds: readonly ActionKind[] = [
-  ...(['update', 'clear', 'append', 'add', 'add', 'event'] as const),
+  ...(['update', 'clear', 'append', 'add', 'add', 'remove', 'event'] as const),
   ...(['subscribe', 'subscribe', 'join', 'join'] as const),
   ...(['import', 'unsubscribe', 'unsubscribe-list', 'suppress', 'unsuppress'] as const),
 ];
 
-export function makeAction(seed: number, subscriber: number, step: number): Action {
+function choose(seed: number, subscriber: number, step: number) {
   const random = createSeededRandom(seed + (subscriber + 1) * 1_000_033 + step * 7907);
   const kind = step < toLastStep(seed, subscriber) ? pick(random, kinds) : 'erase';
-  const list = pick(random, lists);
+  return { kind, list: pick(random, lists) };
+}
+
+/** Klaviyo has a list since somebody joined it, and responds with 404 to a removal from any other. */
+function listJoined(seed: number, subscriber: number, upTo: number): ReadonlySet<string> {
+  const joined = new Set<string>();
+  for (let step = 0; step < upTo; step++) {
+    const { kind, list } = choose(seed, subscriber, step);
+    if (kind === 'join' || kind === 'add') joined.add(list);
+  }
+  return joined;
+}
+
+export function makeAction(seed: number, subscriber: number, step: number): Action {
+  const { kind: chosen, list } = choose(seed, subscriber, step);
+  const isPossible = chosen !== 'remove' || listJoined(seed, subscriber, step).has(list);
+  const kind = isPossible ? chosen : 'add';
   const person = { email: toEmail(subscriber) };
   switch (kind) {
     case 'update':
@@ -79,6 +96,8 @@ export function makeAction(seed: number, subscriber: number, step: number): Acti
       return { kind, path: '/v1/profiles', body: { ...person, append: { steps: step } } };
     case 'add':
       return { kind, path: '/v1/profiles', body: { ...person, lists: [list] } };
+    case 'remove':
+      return { kind, path: '/v1/profiles', body: { ...person, remove_from_lists: [list] } };
     case 'event':
       return {
         kind,
@@ -216,6 +235,10 @@ function applyAction(state: SubscriberState, { kind, body }: Action): Subscriber
       return { ...state, steps: [...state.steps, Number(toObject(body.append).steps)] };
     case 'add':
       return { ...state, lists: withMember(state.lists, String(toList(body.lists)[0])) };
+    case 'remove': {
+      const [list] = toList(body.remove_from_lists);
+      return { ...state, lists: without(state.lists, String(list)) };
+    }
     case 'subscribe':
       return { ...subscribed, consentedAt: null };
     case 'import':

@@ -60,6 +60,10 @@ const acceptedOneSchema = z
     lists: z.array(z.string()).optional().meta({
       description: 'Of a profile with `lists`: the id of each addition, for /v1/receipts/{id}.',
     }),
+    remove_from_lists: z.array(z.string()).optional().meta({
+      description:
+        'Of a profile with `remove_from_lists`: the id of each removal, for /v1/receipts/{id}.',
+    }),
     warnings: z.array(issueSchema).optional(),
   })
   .meta({ id: 'Accepted', description: 'Stored safely.' });
@@ -67,6 +71,7 @@ const acceptedOneSchema = z
 function toAcceptedOneBody({
   id,
   listIds,
+  removalIds,
   duplicate,
   warnings,
 }: Extract<AcceptedOne, { kind: 'accepted' }>): z.output<typeof acceptedOneSchema> {
@@ -75,6 +80,7 @@ function toAcceptedOneBody({
     id,
     status,
     ...(listIds.length > 0 && { lists: [...listIds] }),
+    ...(removalIds.length > 0 && { remove_from_lists: [...removalIds] }),
     ...(warnings.length > 0 && { warnings: [...warnings] }),
   };
 }

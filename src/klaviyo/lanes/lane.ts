@@ -1,3 +1,4 @@
+import type { FoundProfile } from '../documents.js';
 import {
   parseSubscriptionGroup,
   readElement,
@@ -12,14 +13,18 @@ import {
  * engine, the limiter, the stores, the settings, the metrics and the checks of the key follow from these.
  */
 export type LaneApi = {
-  /** The path to POST to. */
+  /** Where requests go. `{id}` stands for the group of the payloads. */
   readonly path: string;
+  /** Absent: POST. */
+  readonly method?: 'DELETE';
   /** The scopes that a request needs. */
   readonly scopes: readonly string[];
   /** True if a relay without envelopes of this lane does not need its scopes. */
   readonly isOptional?: boolean;
   /** The further scopes that polling the lane's jobs needs. */
   readonly pollScopes?: readonly string[];
+  /** Absent: the elements of a request are the stored ones. */
+  readonly lookUp?: LookUp;
   readonly body: RequestBody;
   /**
    * What Klaviyo responds with when it has accepted a request.
@@ -28,11 +33,29 @@ export type LaneApi = {
    *   elements that failed.
    * - `counting-job`: the same, with a job that counts its elements and names none.
    * - `resource`: 200 or 201 with the resource as it is now. The request is done.
+   * - `no-content`: 204. The request is done.
    */
-  readonly success: 'empty' | 'import-job' | 'counting-job' | 'resource';
+  readonly success: 'empty' | 'import-job' | 'counting-job' | 'resource' | 'no-content';
   /** Returns true for a payload that older revisions reject. Absent: there are none. */
   readonly needsNewRevision?: (payload: Uint8Array) => boolean;
   readonly settings: LaneSettingsOf;
+};
+
+/** The path of a request with these payloads. */
+export const toPath = ({ path }: LaneApi, [first]: readonly Uint8Array[]): string =>
+  path.replace('{id}', () => encodeURIComponent(first === undefined ? '' : readGroup(first)));
+
+/** A look-up of profiles before the request, for an endpoint that takes Klaviyo's own ids. */
+export type LookUp = {
+  /** The scopes that it needs. Every relay needs them for polls, so the check of the key tries them there. */
+  readonly scopes: readonly string[];
+  /** The paths to GET, each of a list of profiles. Empty: these payloads are sent as they are. */
+  toPaths(payloads: readonly Uint8Array[]): readonly string[];
+  /** The elements to send for each payload, as JSON. None: there is nothing to change at Klaviyo. */
+  toElements(
+    payloads: readonly Uint8Array[],
+    profiles: readonly FoundProfile[],
+  ): readonly (readonly string[])[];
 };
 
 /** The settings of a lane: `PREFIX_BATCH_MAX_COUNT`, `PREFIX_FLUSH_INTERVAL_MS`, `PREFIX_RATE_WINDOWS`. */
@@ -72,7 +95,7 @@ export function createBulkBody(type: string, listName: string): RequestBody {
     type,
     overheadBytes: wrapper.prefix.length + wrapper.suffix.length,
     join: (elements) => joinElements(wrapper, elements),
-    locate: createLocator(listName),
+    locate: createLocator(`data/attributes/${listName}/data`),
   };
 }
 
@@ -124,7 +147,7 @@ export function createSubscriptionBody(type: string): RequestBody {
       const group = first === undefined ? {} : parseSubscriptionGroup(readGroup(first));
       return joinElements(toWrapper(toEmpty(group)), payloads.map(readElement));
     },
-    locate: createLocator('profiles'),
+    locate: createLocator('data/attributes/profiles/data'),
   };
 }
 
@@ -146,7 +169,18 @@ export function createListImportBody(type: string): RequestBody {
       const id = first === undefined ? '' : readGroup(first);
       return joinElements(toWrapper(toEmpty(id)), payloads.map(readElement));
     },
-    locate: createLocator('profiles'),
+    locate: createLocator('data/attributes/profiles/data'),
+  };
+}
+
+/** The body of a change of members: `{"data":[…]}`. The path names the list. */
+export function createMembersBody(): RequestBody {
+  const wrapper = toWrapper('{"data":[]}');
+  return {
+    type: 'profile',
+    overheadBytes: wrapper.prefix.length + wrapper.suffix.length,
+    join: (elements) => joinElements(wrapper, elements),
+    locate: createLocator('data'),
   };
 }
 
@@ -211,11 +245,8 @@ function joinElements({ prefix, suffix }: Wrapper, elements: readonly Uint8Array
  * and a missing or different separator. A number that may not be an index does not match: the batch is
  * then bisected, which is always correct.
  */
-function createLocator(listName: string): RequestBody['locate'] {
-  const pattern = new RegExp(
-    `^#?/?data/attributes/${listName}/data[/[]+(\\d{1,6})(?!\\w)\\]?(.*)$`,
-    's',
-  );
+function createLocator(listPath: string): RequestBody['locate'] {
+  const pattern = new RegExp(`^#?/?${listPath}[/[]+(\\d{1,6})(?!\\w)\\]?(.*)$`, 's');
   return (pointer) => {
     const [, index, tail = ''] = pattern.exec(pointer) ?? [];
     if (index === undefined) return null;

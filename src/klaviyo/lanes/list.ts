@@ -4,6 +4,7 @@ import { addToList } from './add-to-list.js';
 import { events } from './events.js';
 import type { LaneApi } from './lane.js';
 import { profiles } from './profiles.js';
+import { removeFromList } from './remove-from-list.js';
 import { subscribe } from './subscribe.js';
 import { suppress } from './suppress.js';
 import { unsubscribe } from './unsubscribe.js';
@@ -21,6 +22,7 @@ export const laneApis = {
   update_profile: updateProfile,
   erase,
   add_to_list: addToList,
+  remove_from_list: removeFromList,
 } as const satisfies Readonly<Record<Lane, LaneApi>>;
 
 /** The endpoint of a lane, without the literal types of its texts. */

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { laneApis } from '../../../src/klaviyo/lanes/list.js';
+import { toPath } from '../../../src/klaviyo/lanes/lane.js';
+import { laneApis, neededScopes } from '../../../src/klaviyo/lanes/list.js';
 import { toGroupedPayload, toSubscriptionGroup } from '../../../src/model/group.js';
 import { laneTraits } from '../../../src/model/lane.js';
 
@@ -117,6 +118,45 @@ describe('the body of an import into a list', () => {
   it('is located like other imports', () => {
     const pointer = '/data/attributes/profiles/data/3/attributes/email';
     expect(locate(pointer)).toEqual({ index: 3, pointer: '/attributes/email' });
+  });
+});
+
+describe('the request that removes people from a list', () => {
+  const api = laneApis.remove_from_list;
+  const element = '{"type":"profile","id":"p1"}';
+
+  it('goes to the list that is the group of the stored payloads', () => {
+    const payload = toBytes(toGroupedPayload('Y6nRLr', '{}', 0));
+    expect([api.method, toPath(api, [payload, payload])]).toEqual([
+      'DELETE',
+      '/api/lists/Y6nRLr/relationships/profiles',
+    ]);
+  });
+
+  it('has the ids of the profiles, in exactly the announced size', () => {
+    const body = api.body.join([toBytes(element), toBytes(element)]);
+    expect(toText(body)).toBe(`{"data":[${element},${element}]}`);
+    expect(body.length).toBe(api.body.overheadBytes + 2 * element.length + 1);
+  });
+
+  it('is located by pointers below /data, but not by others', () => {
+    expect(api.body.locate('/data/3/id')).toEqual({ index: 3, pointer: '/id' });
+    expect(api.body.locate('/data/id')).toBeNull();
+    expect(api.body.locate('/data/relationships/lists/0')).toBeNull();
+  });
+});
+
+describe('a lane with a look-up', () => {
+  it.each(['erase', 'remove_from_list'] as const)(
+    'has only look-ups whose scopes every relay needs, so that the check of the key tries them: %s',
+    (lane) => {
+      expect(neededScopes).toEqual(expect.arrayContaining([...laneApis[lane].lookUp.scopes]));
+    },
+  );
+
+  it('shares its other scopes with a lane that can be tried, if its path needs a list', () => {
+    const { profiles, remove_from_list: removal } = laneApis;
+    expect(removal.scopes).toEqual(profiles.scopes);
   });
 });
 

@@ -19,13 +19,14 @@ const orderedLanes = [
   'profiles',
   'update_profile',
   'add_to_list',
+  'remove_from_list',
   'subscribe',
   'unsubscribe',
   'suppress',
   'unsuppress',
 ] as const;
 type OrderedLane = (typeof orderedLanes)[number];
-type GroupedLane = 'subscribe' | 'unsubscribe' | 'add_to_list';
+type GroupedLane = 'subscribe' | 'unsubscribe' | 'add_to_list' | 'remove_from_list';
 
 /** A draft whose element is the text `name`. */
 const aGroupedDraft = (
@@ -42,15 +43,15 @@ const aSubscription = (draft: Parameters<typeof aGroupedDraft>[1]): Draft =>
 const anUnsubscription = (draft: Parameters<typeof aGroupedDraft>[1]): Draft =>
   aGroupedDraft('unsubscribe', draft);
 
+const isGrouped = (lane: OrderedLane): lane is GroupedLane => laneTraits[lane].isGrouped === true;
+
 /** A draft of a lane, in the group `group` if the lane has groups. */
 const aDraftOf = (
   lane: OrderedLane,
   { keys, group = '' }: { keys: readonly string[]; group?: string },
 ): Draft => {
   if (lane === 'profiles') return aProfile({ keys });
-  return lane === 'subscribe' || lane === 'unsubscribe' || lane === 'add_to_list'
-    ? aGroupedDraft(lane, { keys, group })
-    : aDraft(lane, { keys });
+  return isGrouped(lane) ? aGroupedDraft(lane, { keys, group }) : aDraft(lane, { keys });
 };
 
 /** The names of the claimed drafts. */
