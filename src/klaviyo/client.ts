@@ -28,8 +28,8 @@ export type KlaviyoClient = {
   /** Merges profiles of one person, oldest first. The newer value of a field wins. */
   merge(payloads: readonly Uint8Array[]): Uint8Array;
   /**
-   * Makes one bulk request, after the look-ups that its lane needs. The result has one outcome for each payload. `stillOwned` is called until the
-   * body is sent; if it returns false, the request is cut off.
+   * Makes one bulk request, after the look-ups that its lane needs. The result has one outcome for each
+   * payload. `stillOwned` is called until the body is sent; if it returns false, the request is cut off.
    */
   send(
     lane: Lane,
