@@ -70,6 +70,9 @@ function poison(
   };
 }
 
+/** A run takes 2 to 5 s, and several times as long on a busy machine. */
+const timeoutMs = 60_000;
+
 const rounds = 12;
 const perRound = 60;
 const actionsPerRound = 6;
@@ -172,19 +175,26 @@ async function checkTheEnd({ accepted, acceptances, overlaps }: Expected): Promi
 describe.each(['memory', 'journal', 'redis'])(
   'with the %s store, accepted = settled + buffered and each event is recorded once',
   (store) => {
-    it.each(Object.entries(faults))('under %s', (_name, fault) => run(store, [fault], 11));
+    it.each(Object.entries(faults))(
+      'under %s',
+      (_name, fault) => run(store, [fault], 11),
+      timeoutMs,
+    );
 
     // The last seed differs at each run; SEED=… repeats it.
     const seeds = [1, 2, 3, Number(process.env.SEED ?? Math.floor(Math.random() * 2 ** 31))];
-    it.each(seeds)('under all faults mixed with seed %i', (seed) =>
-      run(
-        store,
-        Object.values(faults).map((fault) => ({
-          ...fault,
-          probability: (fault.probability ?? 1) / 4,
-        })),
-        seed,
-      ),
+    it.each(seeds)(
+      'under all faults mixed with seed %i',
+      (seed) =>
+        run(
+          store,
+          Object.values(faults).map((fault) => ({
+            ...fault,
+            probability: (fault.probability ?? 1) / 4,
+          })),
+          seed,
+        ),
+      timeoutMs,
     );
   },
 );

@@ -72,19 +72,25 @@ function choose(seed: number, subscriber: number, step: number) {
   return { kind, list: pick(random, lists) };
 }
 
-/** Klaviyo has a list since somebody joined it, and responds with 404 to a removal from any other. */
-function listJoined(seed: number, subscriber: number, upTo: number): ReadonlySet<string> {
-  const joined = new Set<string>();
-  for (let step = 0; step < upTo; step++) {
-    const { kind, list } = choose(seed, subscriber, step);
-    if (kind === 'join' || kind === 'add') joined.add(list);
+/**
+ * True if a removal from the list has a known effect. Klaviyo has a list since somebody was added to it, and
+ * responds with 404 to a removal from any other. It handles subscriptions and unsubscriptions at a later time,
+ * which nobody can see, so a removal may come before one of those that the relay sent first.
+ */
+function canRemove(seed: number, subscriber: number, step: number, list: string): boolean {
+  let wasAdded = false;
+  for (let earlier = 0; earlier < step; earlier++) {
+    const { kind, list: other } = choose(seed, subscriber, earlier);
+    if (other !== list) continue;
+    if (kind === 'join' || kind === 'unsubscribe-list') return false;
+    wasAdded ||= kind === 'add';
   }
-  return joined;
+  return wasAdded;
 }
 
 export function makeAction(seed: number, subscriber: number, step: number): Action {
   const { kind: chosen, list } = choose(seed, subscriber, step);
-  const isPossible = chosen !== 'remove' || listJoined(seed, subscriber, step).has(list);
+  const isPossible = chosen !== 'remove' || canRemove(seed, subscriber, step, list);
   const kind = isPossible ? chosen : 'add';
   const person = { email: toEmail(subscriber) };
   switch (kind) {
