@@ -55,8 +55,8 @@ export function isField(name: string, lane: ImportLane): boolean {
 const synonyms = new Map([['emailaddress', 'email']]);
 
 /**
- * Returns the field that a header means, or null. A header that is equal to a field when folded means it. Fields that hold an object have no other
- * spelling, because a column Location is the name of a place.
+ * Returns the field that a header means, or null. A header means a field if both are equal when folded. Fields
+ * that hold an object have no other spelling, because a column Location is the name of a place.
  */
 export function findField(header: string, lane: ImportLane): string | null {
   if (isField(header, lane)) return header;

@@ -19,7 +19,7 @@ const countsSchema = z.object({
   accepted: count,
   duplicates: count,
   refused: count,
-  /** People who did not consent. Absent in files of versions without it. */
+  /** Number of people who did not consent. Absent in progress files of earlier versions. */
   skipped: count.default(0),
   /** Among accepted and duplicates: entries of which a part was left out. */
   warned: count,
@@ -43,15 +43,15 @@ const progressSchema = z.object({
   lane: z.enum(importLanes),
   format: z.enum(formats),
   delimiter: z.string(),
-  /** Absent in files of versions without it. */
+  /** Absent in progress files of earlier versions. */
   backfill: z.enum(backfills).optional(),
-  /** See Mapping. Absent in files of versions without it. */
+  /** See Mapping. Absent in progress files of earlier versions. */
   flags: z.array(z.string()).optional(),
   input: z.object({ size: count, modifiedMs: z.number(), head: z.string() }),
   /** Everything before this offset is acknowledged. */
   offset: count,
   line: count,
-  /** Acknowledged entries of the row after `offset`. Absent in files of versions without it. */
+  /** Acknowledged entries of the row after `offset`. Absent in progress files of earlier versions. */
   entries: count.default(0),
   counts: countsSchema,
   /** Bytes of the file of rejected entries that belong to acknowledged rows. */

@@ -36,7 +36,7 @@ type FindColumn = (field: string) => string | undefined;
 type Context = {
   /** The fields of the consents, and their errors. */
   readonly consents: ReadEntry;
-  /** All other fields, which the subscriptions of a row have in common. */
+  /** The fields that all subscriptions of a row share. */
   readonly person: ReadEntry;
   /** Epoch ms. */
   readonly now: number;

@@ -62,8 +62,9 @@ export async function lookUp(
 const delivered: Outcome = { kind: 'delivered' };
 
 /**
- * A failure that says something about the lane. All payloads then have it, as the delivery half expects. A
- * rejection concerns only the payloads that were sent: for the others, Klaviyo has nothing to change.
+ * Returns the outcome if it is a failure of the whole request. All payloads then get it, because the delivery
+ * half pauses or retries whole requests. A rejection concerns only the payloads that were sent: for the others,
+ * Klaviyo has nothing to change.
  */
 function findLaneFailure([outcome]: readonly Outcome[]): Outcome | undefined {
   switch (outcome?.kind) {

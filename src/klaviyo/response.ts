@@ -43,7 +43,7 @@ import type { FailureCode, TransportFailure, TransportResponse } from './transpo
 export type KlaviyoResponse = {
   readonly lane: Lane;
   readonly count: number;
-  /** True for the response to a look-up before the request (look-up.ts). It is never a success here. */
+  /** True if this is the response to a look-up (look-up.ts). It never counts as the success of the request itself. */
   readonly isLookUp?: boolean;
   readonly status: number;
   readonly headers: Headers;

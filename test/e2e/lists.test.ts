@@ -144,7 +144,7 @@ describe('a profile with lists to leave', () => {
     expect(lookUps()).toHaveLength(3);
   });
 
-  it('leaves the list before an unsubscription from it that was accepted later', async () => {
+  it('is removed before a later unsubscription from the same list is sent', async () => {
     relay = await startRelay();
     const channels = { email: ['marketing'] };
     const subscription = { email, channels, list_id: 'ListA' };

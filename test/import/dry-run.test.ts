@@ -1,6 +1,5 @@
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { gzipSync } from 'node:zlib';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { formatDryRun } from '../../src/import/report.js';
@@ -8,9 +7,8 @@ import { dryRun, type DryRunDeps, type DryRunOptions } from '../../src/import/dr
 import { noCounts } from '../../src/import/progress.js';
 import { runImport } from '../../src/import/importer.js';
 import { toRules } from '../../src/klaviyo/revision.js';
-import { createManualClock } from '../support/manual-clock.js';
 import { startRelay } from '../support/relay.js';
-import { aFolder, quiet, someDeps, someMapping, someOptions } from './fixture.js';
+import { aFolder, someDeps, someDryDeps, someMapping, someOptions } from './fixture.js';
 
 function aFile(content: string | Buffer, name: string): string {
   const path = join(aFolder(), name);
@@ -21,16 +19,6 @@ function aFile(content: string | Buffer, name: string): string {
 const someDryOptions = (input: string, overrides: Partial<DryRunOptions> = {}): DryRunOptions => ({
   ...someOptions({ input, url: '' }),
   lane: null,
-  ...overrides,
-});
-
-const someDryDeps = (overrides: Partial<DryRunDeps> = {}): DryRunDeps => ({
-  clock: createManualClock(),
-  stdin: Readable.from([]),
-  signal: new AbortController().signal,
-  report: quiet,
-  defaultCountry: undefined,
-  rules: toRules('2026-07-15'),
   ...overrides,
 });
 

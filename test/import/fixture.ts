@@ -6,10 +6,12 @@ import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { onTestFinished } from 'vitest';
 import { createAmountReader } from '../../src/import/amounts.js';
+import type { DryRunDeps } from '../../src/import/dry-run.js';
 import type { Report } from '../../src/import/import-rows.js';
 import type { ImportDeps, ImportOptions } from '../../src/import/importer.js';
 import type { Mapping } from '../../src/import/mapping.js';
 import { createProgressFile } from '../../src/import/progress.js';
+import { toRules } from '../../src/klaviyo/revision.js';
 import { createTimeReader, type ReadTime, type TimeOptions } from '../../src/import/times.js';
 import type { ManualClock } from '../support/manual-clock.js';
 import { createManualClock, settlePromises } from '../support/manual-clock.js';
@@ -139,6 +141,16 @@ export const someOptions = (
   maxCount: 500,
   rejectedPath: `${overrides.input}.rejected.ndjson`,
   restart: false,
+  ...overrides,
+});
+
+export const someDryDeps = (overrides: Partial<DryRunDeps> = {}): DryRunDeps => ({
+  clock: createManualClock(),
+  stdin: Readable.from([]),
+  signal: new AbortController().signal,
+  report: quiet,
+  defaultCountry: undefined,
+  rules: toRules('2026-07-15'),
   ...overrides,
 });
 

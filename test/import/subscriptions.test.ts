@@ -1,6 +1,5 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { Readable } from 'node:stream';
 import { describe, expect, it } from 'vitest';
 import { createColumns } from '../../src/import/columns.js';
 import { dryRun } from '../../src/import/dry-run.js';
@@ -10,14 +9,13 @@ import { createPrepare } from '../../src/import/prepare.js';
 import { noCounts } from '../../src/import/progress.js';
 import { formatDryRun } from '../../src/import/report.js';
 import { createReadSubscriptions } from '../../src/import/subscriptions.js';
-import { toRules } from '../../src/klaviyo/revision.js';
 import { createManualClock } from '../support/manual-clock.js';
 import {
   acceptAll,
   aFolder,
   aReadTime,
-  quiet,
   someDeps,
+  someDryDeps,
   someMapping,
   someOptions,
   startFakeRelay,
@@ -66,7 +64,7 @@ const aConsent = (channel: string, date: string) => ({
 });
 
 describe('a row of a file of subscribers', () => {
-  it('becomes a historical subscription with its own date for each channel', () => {
+  it('becomes one historical subscription for each channel, with the date of that channel', () => {
     const rows = prepare([email, phone, 'SUBSCRIBED', emailDate, 'subscribed', smsDate, 'Ada']);
     expect(rows.map(({ posted }) => posted)).toEqual([
       { email, phone_number: phone, ...aConsent('email', emailDate) },
@@ -94,7 +92,7 @@ describe('a row of a file of subscribers', () => {
     }
   });
 
-  it('gives the consent to one channel if the other is refused', () => {
+  it('becomes a subscription for the channel with a valid consent if the consent for the other channel is rejected', () => {
     const rows = prepare([email, phone, 'UNSUBSCRIBED', '', 'SUBSCRIBED', smsDate, '']);
     expect(rows).toMatchObject([
       { isSkipped: true },
@@ -147,7 +145,7 @@ describe('a row of a file of subscribers', () => {
     ]);
   });
 
-  it('is rejected once if it says nothing of any channel', () => {
+  it('is rejected with one error if it has a consent for no channel', () => {
     expect(prepare([email, phone, '', '', '', '', 'Ada'])).toMatchObject([
       {
         posted: null,
@@ -269,7 +267,7 @@ describe('an import of subscribers', () => {
     });
   });
 
-  it('resumes between two consents of one row, and posts none of them twice', async () => {
+  it('resumes between two consents of one row, and posts neither of them twice', async () => {
     const input = aFile('a.csv', lines);
     const stop = new AbortController();
     let count = 0;
@@ -339,14 +337,7 @@ describe('an import of subscribers', () => {
 
   it('as a dry run shows the subscriptions, and how many people are skipped', async () => {
     const input = aFile('a.csv', lines);
-    const result = await dryRun(someOptions({ input, url: '', lane: 'subscribe' }), {
-      clock: createManualClock(),
-      stdin: Readable.from([]),
-      signal: new AbortController().signal,
-      report: quiet,
-      defaultCountry: undefined,
-      rules: toRules('2026-07-15'),
-    });
+    const result = await dryRun(someOptions({ input, url: '', lane: 'subscribe' }), someDryDeps());
     expect(result.counts).toEqual({ ...noCounts, read: 5, accepted: 3, refused: 1, skipped: 1 });
     const report = formatDryRun(result, 'a.csv');
     expect(report).toContain('  read        5 subscriptions\n');

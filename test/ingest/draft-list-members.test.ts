@@ -75,7 +75,7 @@ describe('the lists of a posted profile', () => {
     }
   });
 
-  it('are drafted if the person only leaves lists, and the profile is sent as well', async () => {
+  it('are drafted beside the profile if it has remove_from_lists alone', async () => {
     const { accept, drafts } = createFixture();
     for (const lists of [undefined, null, []]) {
       const posted = JSON.stringify({ email, lists, remove_from_lists: ['A'] });

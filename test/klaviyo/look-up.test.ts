@@ -98,7 +98,7 @@ describe('a removal from a list', () => {
     for (const { headers } of server.requests) expect(headers.revision).toBe('2024-10-15');
   });
 
-  it('of somebody whom Klaviyo does not have is delivered without a request for it', async () => {
+  it('of a person that Klaviyo does not have is delivered without a request for it', async () => {
     const { server, remove } = await start({});
     expect(kindsOf(await remove({ email }))).toEqual(['delivered']);
     expect(server.requests.map(({ method }) => method)).toEqual(['GET']);

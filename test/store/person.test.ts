@@ -21,7 +21,7 @@ const stored = (payload: unknown, lane: StoreLane = 'waiting', keys: readonly st
   payload: Buffer.from(typeof payload === 'string' ? payload : JSON.stringify(payload)),
 });
 
-/** An event in the form of Klaviyo's bulk endpoint. */
+/** Returns an event in the form that Klaviyo's bulk endpoint takes. */
 const anEventOf = (attributes: object, properties: object = {}) => ({
   type: 'event-bulk-create',
   attributes: {

@@ -5,8 +5,8 @@ import { toProfilePaths } from './profile-paths.js';
 /**
  * Klaviyo's OpenAPI: request_profile_deletion. It takes an e-mail address, a phone number or Klaviyo's own
  * id of a profile, and deletes every profile that matches. For an external id, the profile is looked up.
- * That request counts for Klaviyo's limit of profile reads, which is higher than that of deletions, so the
- * permit of the deletion bounds it as well.
+ * The look-up counts within Klaviyo's limit for reads of profiles. It is higher than the limit for deletions,
+ * so the permit of the deletion is enough.
  */
 export const erase = {
   path: '/api/data-privacy-deletion-jobs',

@@ -51,7 +51,7 @@ export type LookUp = {
   readonly scopes: readonly string[];
   /** The paths to GET, each of a list of profiles. Empty: these payloads are sent as they are. */
   toPaths(payloads: readonly Uint8Array[]): readonly string[];
-  /** The elements to send for each payload, as JSON. None: there is nothing to change at Klaviyo. */
+  /** Returns the elements to send for each payload, as JSON. No element: there is nothing to change at Klaviyo. */
   toElements(
     payloads: readonly Uint8Array[],
     profiles: readonly FoundProfile[],

@@ -4,8 +4,8 @@ const maxValues = 100;
 const maxPathChars = 6000;
 
 /**
- * The paths that GET the profiles with these values of an identifier, with the attributes `selected`. Klaviyo's
- * OpenAPI: get_profiles. Each path has a single page of profiles as its response.
+ * Returns the paths of GET requests for the profiles that have one of these values of an identifier. The profiles
+ * in the responses have the attributes `selected`. Klaviyo's OpenAPI: get_profiles. Each response is a single page.
  */
 export function toProfilePaths(
   identifier: string,

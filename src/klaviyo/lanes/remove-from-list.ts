@@ -5,8 +5,8 @@ import { toProfilePaths } from './profile-paths.js';
 
 /**
  * Klaviyo's OpenAPI: remove_profiles_from_list. It takes Klaviyo's own ids of profiles, up to 1000 of them.
- * The batch bound is that of a look-up. Look-ups count for Klaviyo's limit of profile reads, which is
- * higher than that of removals, so the permit of the removal bounds them as well.
+ * A request has at most as many people as one look-up can find. Look-ups count within Klaviyo's limit for
+ * reads of profiles. It is higher than the limit for removals, so the permit of the removal is enough.
  */
 export const removeFromList = {
   path: '/api/lists/{id}/relationships/profiles',

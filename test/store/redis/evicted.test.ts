@@ -122,7 +122,7 @@ describe('a buffer that lost one of its keys', () => {
     },
   );
 
-  /** An exact update that waits for an earlier profile of the same person. Returns its id. */
+  /** Appends an exact update that waits for an earlier profile of the same person. Returns its id. */
   async function createWaitingUpdate(): Promise<string> {
     const profile = aProfile();
     const update = aDraft('update_profile', { keys: profile.keys });

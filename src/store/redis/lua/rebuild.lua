@@ -10,14 +10,16 @@
 -- Envelopes that one run of the script counts. Redis runs no other command meanwhile.
 local countedPerRun = 5000
 
--- Describes how the keys of a lane contradict each other; nil if they do not.
+-- Describes how the keys of a lane contradict each other; nil if they do not. Also returns the numbers of
+-- envelopes that can move or are in flight, and of those that wait.
 local function findContradictionOf(lane)
   local stats = redis.call('HMGET', laneKey(lane, 'stats'), 'count', 'ready')
   local count, ready = toNumber(stats[1]), toNumber(stats[2])
   local stored = redis.call('XLEN', laneKey(lane, 'queue')) + redis.call('HLEN', laneKey(lane, 'redriven'))
   if stored ~= count then return lane .. ' has ' .. stored .. ' envelopes of ' .. count end
   local held = redis.call('HLEN', laneKey(lane, 'claimed')) + redis.call('ZCARD', laneKey(lane, 'delayed'))
-  local withState = ready + held + redis.call('ZCARD', laneKey(lane, 'waiters'))
+  local waiting = redis.call('ZCARD', laneKey(lane, 'waiters'))
+  local withState = ready + held + waiting
   if withState ~= count then return lane .. ' has the state of ' .. withState .. ' envelopes of ' .. count end
   local returned = redis.call('ZCARD', laneKey(lane, 'returned'))
   local cursor = toNumber(redis.call('HGET', laneKey(lane, 'stats'), 'cursor'))
@@ -30,6 +32,7 @@ local function findContradictionOf(lane)
   if lane == 'profiles' and held > 0 and redis.call('EXISTS', laneKey(lane, 'taken')) == 0 then
     return 'the locks of ' .. held .. ' profiles are missing'
   end
+  return nil, ready + held, waiting
 end
 
 -- Describes how the keys of the store contradict each other; nil if they do not. Envelopes wait for those of
@@ -37,17 +40,12 @@ end
 local function findContradiction()
   local movable, waiting = 0, 0
   for _, lane in ipairs(lanes) do
-    local stats = laneKey(lane, 'stats')
-    if redis.call('HEXISTS', stats, 'rebuilding') == 1 then return nil end
-    local contradiction = findContradictionOf(lane)
+    if redis.call('HEXISTS', laneKey(lane, 'stats'), 'rebuilding') == 1 then return nil end
+    local contradiction, movableHere, waitingHere = findContradictionOf(lane)
     if contradiction then return contradiction end
     -- What the lane `waiting` holds is never sent, so nothing waits for it.
     if lane ~= 'waiting' then
-      movable = movable
-        + toNumber(redis.call('HGET', stats, 'ready'))
-        + redis.call('HLEN', laneKey(lane, 'claimed'))
-        + redis.call('ZCARD', laneKey(lane, 'delayed'))
-      waiting = waiting + redis.call('ZCARD', laneKey(lane, 'waiters'))
+      movable, waiting = movable + movableHere, waiting + waitingHere
     end
   end
   if waiting > 0 and movable == 0 then return waiting .. ' envelopes wait for nothing' end
